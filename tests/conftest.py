@@ -1,0 +1,18 @@
+"""Fixtures that more than one test file uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the public data sets; tests that need one are skipped where it is absent."""
+    places = [os.environ.get("VSKD_DATA", ""), str(Path(__file__).parents[2] / "shared" / "data")]
+    for place in places:
+        if place and Path(place).is_dir():
+            return Path(place)
+    pytest.skip("the data sets are not here; set VSKD_DATA to the folder that holds them")

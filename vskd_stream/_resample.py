@@ -1,0 +1,71 @@
+"""The numba kernels of ``resample``: loops only. They never validate; the caller owns the output."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream._jit import jit
+
+
+@jit
+def linear(
+    t_s: NDArray[np.float64],
+    acc_g: NDArray[np.float32],
+    first: int,
+    count: int,
+    rate_hz: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Interpolate grid samples first .. first + count - 1; all lie within [t_s[0], t_s[-1]]."""
+    left = 0
+    for i in range(count):
+        t = (first + i) / rate_hz
+        while left + 2 < len(t_s) and t_s[left + 1] <= t:
+            left += 1
+        weight = (t - t_s[left]) / (t_s[left + 1] - t_s[left])
+        for axis in range(3):
+            out[i, axis] = acc_g[left, axis] + weight * (acc_g[left + 1, axis] - acc_g[left, axis])
+
+
+@jit
+def low_pass(
+    t_s: NDArray[np.float64],
+    acc_g: NDArray[np.float32],
+    first: int,
+    count: int,
+    rate_hz: float,
+    cutoff_hz: float,
+    half_width_s: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Low-pass and resample: a Hann-windowed sinc at each grid sample, over whatever times lie under it.
+
+    Every weight is multiplied by the stretch of time that its sample stands for and the sum is
+    divided out, so jitter and bursts do not pull the mean. Each grid sample depends on the samples
+    within ``half_width_s`` and on their neighbours alone: the result is the same however the
+    stream was cut and whenever it began.
+    """
+    left, last = 1, len(t_s) - 1
+    for i in range(count):
+        t = (first + i) / rate_hz
+        while left < last and t_s[left] <= t - half_width_s:
+            left += 1
+        x = y = z = total = 0.0
+        j = left
+        while j < last and t_s[j] < t + half_width_s:
+            offset = t_s[j] - t
+            phase = math.pi * offset / half_width_s
+            argument = 2.0 * math.pi * cutoff_hz * offset
+            sinc = 1.0 if argument == 0.0 else math.sin(argument) / argument
+            weight = sinc * (0.5 + 0.5 * math.cos(phase)) * (t_s[j + 1] - t_s[j - 1])
+            x += weight * acc_g[j, 0]
+            y += weight * acc_g[j, 1]
+            z += weight * acc_g[j, 2]
+            total += weight
+            j += 1
+        out[i, 0] = x / total
+        out[i, 1] = y / total
+        out[i, 2] = z / total

@@ -1,0 +1,62 @@
+"""The package's exceptions: the message is built inside the class, the facts are attributes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VskdError(Exception):
+    """Anything this package refuses; its text is one sentence for a person."""
+
+
+class DecodeError(VskdError):
+    """A payload that is not what its format promises.
+
+    ``reason`` is one of a small fixed set of tokens (it names a counter), ``detail`` is for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ImageSpecError(VskdError):
+    """An image that cannot be made: a bad ``ImageSpec``, or a window or output it does not fit."""
+
+
+class BundleError(VskdError):
+    """A file that is no usable model bundle."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"model bundle {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class RecordingError(VskdError):
+    """A file that is no recording, or is damaged from some byte on."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"recording {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ConfigError(VskdError):
+    """A configuration that is refused; ``problems`` holds every one, a line each."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{path}: {count}", *(f"  {problem}" for problem in problems)]))
+        self.path = path
+        self.problems = problems
+
+
+class BrokerError(VskdError):
+    """A broker that cannot be started, or that refuses us for good."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"MQTT broker {endpoint}: {reason}")
+        self.endpoint = endpoint
+        self.reason = reason

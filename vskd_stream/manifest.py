@@ -1,0 +1,92 @@
+"""The manifest of a model bundle: every encoder and decision parameter, and where they came from.
+
+A configuration may name a bundle; it never overrides what stands here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from vskd_stream.image import ImageSpec
+
+SCHEMA_VERSION = 1
+UNKNOWN = "unknown"
+NO_DATA = "no_data"
+RESERVED_LABELS = frozenset({UNKNOWN, NO_DATA, "gap", "not_worn"})
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Decision(_Frozen):
+    """How scores become events; all times are stream time."""
+
+    smoothing_windows: int = Field(ge=1, le=64)
+    """Probabilities are averaged over this many consecutive windows."""
+    switch_after_s: float = Field(ge=0.0, le=60.0)
+    """Another label must lead for so long before the activity changes."""
+    update_every_s: float = Field(gt=0.0, le=3600.0)
+    """An activity that goes on is reported again this often."""
+    unknown_below: dict[Label, Probability]
+    """Per label: a smoothed probability under this is reported as ``unknown``."""
+
+
+class Dataset(_Frozen):
+    """A set of recordings the model learned from."""
+
+    name: str = Field(min_length=1, max_length=200)
+    licence: str = Field(min_length=1, max_length=200)
+    attribution: str = Field(min_length=1, max_length=2000)
+    subjects: tuple[str, ...]
+    """Subjects trained on; whoever is not listed was not seen."""
+
+
+class Manifest(_Frozen):
+    """What a bundle promises. Version 1."""
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    labels: tuple[Label, ...] = Field(min_length=2, max_length=256)
+    sampling_rate_hz: float = Field(ge=1.0, le=1000.0)
+    window_samples: int = Field(ge=8, le=4096)
+    hop_samples: int = Field(ge=1, le=4096)
+    max_gap_s: float = Field(gt=0.0, le=5.0)
+    """A longer hole between two samples breaks the stream; a shorter one is interpolated."""
+    image: ImageSpec
+    temperature: float = Field(gt=0.0, le=100.0)
+    """The graph's logits are divided by this before the softmax (temperature scaling)."""
+    decision: Decision
+    precision: Literal["fp32", "int8"]
+    golden_tolerance: float = Field(gt=0.0, le=0.1)
+    """Largest allowed difference of a golden probability on another machine."""
+    graph_bytes: int = Field(gt=0)
+    """Length of the ONNX graph at the start of the file; the metadata follows it."""
+    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    trained_on: tuple[Dataset, ...]
+    card: str = Field(max_length=100_000)
+    """Markdown: what the model is for, how well it does by class, and where it fails."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels repeat")
+        if reserved := RESERVED_LABELS.intersection(self.labels):
+            raise ValueError(f"labels {sorted(reserved)} are reserved for states of the stream")
+        if set(self.decision.unknown_below) != set(self.labels):
+            raise ValueError("decision.unknown_below needs exactly one threshold per label")
+        if self.hop_samples > self.window_samples:
+            raise ValueError("hop_samples exceeds window_samples: samples between would be lost")
+        if self.image.size > self.window_samples:
+            raise ValueError("image.size exceeds window_samples")
+        return self
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.sampling_rate_hz

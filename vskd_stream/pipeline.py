@@ -1,0 +1,139 @@
+"""One device, from samples to activity events; synchronous, and the same however the input is cut.
+
+``cut`` and ``decide`` are the two halves around the model: the daemon classifies the windows of all
+devices together in between, ``push`` does it on the spot. The moment of arrival enters only as an
+argument: it tells silence and the offset to UTC, never what a window holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream.clock import StreamClock
+from vskd_stream.events import ActivityEvent, Decider
+from vskd_stream.manifest import Manifest
+from vskd_stream.reorder import Reorderer
+from vskd_stream.resample import Resampler
+from vskd_stream.samples import Gap, GapReason, Samples
+from vskd_stream.scores import Scores
+from vskd_stream.window import Window, WindowCutter
+
+CLOCK_JUMP_S = 86_400.0
+"""A step forward by more than this is a clock that was set, not a device that was away."""
+LEAST_RATE = 0.5
+"""A device slower than this part of the model's rate cannot be served: interpolation invents nothing."""
+
+Cut = Window | Gap
+"""What the first half makes of a stream, in order."""
+Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""(b, 3, n) float32 windows in g to (b, labels) float32 probabilities."""
+
+
+class Pipeline:
+    """One device's way from samples to events.
+
+    ``counts`` names what did not become part of a window; see also ``Reorderer.counts``.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        manifest: Manifest,
+        bundle_sha256: str,
+        reorder_horizon_s: float,
+        no_data_after_s: float,
+    ) -> None:
+        self.device = device
+        self.clock = StreamClock()
+        self.counts: Counter[str] = Counter()
+        self._rate_hz = manifest.sampling_rate_hz
+        self._max_gap_s = manifest.max_gap_s
+        self._no_data_after_s = no_data_after_s
+        self._reorderer = Reorderer(horizon_s=reorder_horizon_s)
+        self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
+        self._cutter = WindowCutter(window_samples=manifest.window_samples, hop_samples=manifest.hop_samples)
+        self._decider = Decider(device, manifest=manifest, bundle_sha256=bundle_sha256)
+        self._last_s: float | None = None
+        self._next_sample: int | None = None
+        self._last_arrival_s: float | None = None
+
+    def cut(self, samples: Samples, *, arrival_s: float) -> list[Cut]:
+        """Take a batch that arrived at ``arrival_s`` (UTC seconds); return the windows it completes."""
+        if samples.sampling_rate_hz < LEAST_RATE * self._rate_hz:
+            self.counts["rate_too_low"] += 1
+            return []
+        cuts = self.tick(arrival_s)
+        self._last_arrival_s = arrival_s
+        ordered = self._reorderer.push(samples)
+        for batch in ordered:
+            cuts += self._cut_ordered(batch)
+        if ordered:
+            newest = ordered[-1]
+            self.clock.observe(float(newest.t_s[-1]), arrival_s=arrival_s, epoch=newest.epoch)
+        return cuts
+
+    def tick(self, now_s: float) -> list[Cut]:
+        """Take the time (UTC seconds): a device that has been silent for too long is in ``no_data``."""
+        if self._last_arrival_s is None or now_s - self._last_arrival_s < self._no_data_after_s:
+            return []
+        self._last_arrival_s = None
+        cuts: list[Cut] = []
+        for batch in self._reorderer.flush():
+            cuts += self._cut_ordered(batch)
+        if self._last_s is not None:
+            cuts.append(self._break("no_data", self._last_s))
+        return cuts
+
+    def decide(self, cut: Cut, probabilities: NDArray[np.float32] | None) -> list[ActivityEvent]:
+        """Take one cut, in order, with the model's (labels,) probabilities if it is a window."""
+        if isinstance(cut, Gap):
+            return self._decider.gap(cut)
+        assert probabilities is not None
+        return self._decider.push(Scores(self.device, cut.end_sample, probabilities))
+
+    def push(self, samples: Samples, *, arrival_s: float, classify: Classify) -> list[ActivityEvent]:
+        """``cut``, classify and ``decide`` at once."""
+        return self.complete(self.cut(samples, arrival_s=arrival_s), classify=classify)
+
+    def complete(self, cuts: list[Cut], *, classify: Classify) -> list[ActivityEvent]:
+        """Classify the windows among ``cuts`` and ``decide`` on each."""
+        windows = [cut.acc_g for cut in cuts if isinstance(cut, Window)]
+        scores = iter(classify(np.stack(windows)) if windows else ())
+        events = []
+        for cut in cuts:
+            events += self.decide(cut, next(scores) if isinstance(cut, Window) else None)
+        return events
+
+    def _cut_ordered(self, batch: Samples) -> list[Cut]:
+        cuts: list[Cut] = []
+        if self._last_s is not None:
+            step_s = float(batch.t_s[0]) - self._last_s
+            if step_s <= 0.0 or step_s > CLOCK_JUMP_S:
+                cuts.append(self._break("clock_jump", float(batch.t_s[0])))
+        self._last_s = float(batch.t_s[-1])
+        for block in self._resampler.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz):
+            if self._next_sample is not None and block.start != self._next_sample:
+                # The resampler left the hole open, and the cutter starts over by itself.
+                cuts.append(self._gap("missing", self._next_sample / self._rate_hz, block.start / self._rate_hz))
+            self._next_sample = block.end
+            cuts += self._cutter.push(block)
+        return cuts
+
+    def _break(self, reason: GapReason, end_s: float) -> Gap:
+        """End the stream's unbroken run: nothing is interpolated or classified across it."""
+        assert self._last_s is not None
+        gap = self._gap(reason, self._last_s, end_s)
+        self._last_s = self._next_sample = None
+        self._resampler.reset()
+        self._cutter.reset()
+        self.clock.reset()
+        return gap
+
+    def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Gap:
+        self.counts[f"gap_{reason}"] += 1
+        return Gap(self.device, start_s, end_s, reason)

@@ -1,0 +1,117 @@
+"""Batches as they arrive → batches in the order of stream time, each once.
+
+A batch that follows on the last one leaves at once; one that leaves a hole waits for what is
+missing, but never longer than ``horizon_s`` of stream time. Only stream time and sequence numbers
+decide, never the moment of arrival, so the same batches give the same order everywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from vskd_stream.samples import Samples
+
+_REMEMBERED = 256
+"""Batches whose repetition is recognised as such; older ones are merely late."""
+_HELD = 64
+"""Batches that may wait at once, whatever their times say."""
+_RESTART_BACK_S = 60.0
+"""A step back by more than this is a clock that was set or a device that restarted."""
+_RESTART_RUN = 3
+"""So many late batches in a row are a restart as well: stragglers come singly."""
+
+
+class Reorderer:
+    """One stream's order. ``counts`` names what was dropped: batches, but for ``overlap`` (samples)."""
+
+    def __init__(self, *, horizon_s: float) -> None:
+        self._horizon_s = horizon_s
+        self.counts: Counter[str] = Counter()
+        self._seen: dict[tuple[int | None, float], None] = {}
+        self._held: list[Samples] = []
+        self._last_s: float | None = None
+        self._next_sequence: int | None = None
+        self._late_run = 0
+
+    def push(self, samples: Samples) -> list[Samples]:
+        """Take a batch; return the batches that may leave now.
+
+        The times of consecutive returned batches increase, except where the device's clock was
+        set back or the device restarted.
+        """
+        key = (samples.sequence, float(samples.t_s[0]))
+        if key in self._seen:
+            self.counts["duplicate"] += 1
+            return []
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        if self._last_s is not None and samples.t_s[-1] <= self._last_s:
+            self._late_run += 1
+            if self._late_run < _RESTART_RUN and self._last_s - samples.t_s[-1] <= _RESTART_BACK_S:
+                self.counts["late"] += 1
+                return []
+            released = self.flush()
+            self._last_s = self._next_sequence = None
+            self.counts["restart"] += 1
+            return [*released, *self._release(samples)]
+        self._late_run = 0
+        if self._follows(samples):
+            return [*self._release(samples), *self._release_following()]
+        insort(self._held, samples, key=_start_s)
+        released = []
+        while self._held and (self._span_s() > self._horizon_s or len(self._held) > _HELD):
+            released += self._release(self._held.pop(0))
+            released += self._release_following()
+        return released
+
+    def flush(self) -> list[Samples]:
+        """Return what still waits, in order: nothing more is expected."""
+        released = []
+        while self._held:
+            released += self._release(self._held.pop(0))
+        return released
+
+    def _follows(self, samples: Samples) -> bool:
+        if self._last_s is None or samples.sequence is not None and samples.sequence == self._next_sequence:
+            return True
+        # No batch can be missing where no sample is; without sequence numbers jitter is allowed for.
+        periods = 2.5 if samples.sequence is None else 1.5
+        return bool(samples.t_s[0] - self._last_s <= periods / samples.sampling_rate_hz)
+
+    def _span_s(self) -> float:
+        assert self._last_s is not None
+        return max(float(held.t_s[-1]) for held in self._held) - self._last_s
+
+    def _release_following(self) -> list[Samples]:
+        released = []
+        while self._held and self._follows(self._held[0]):
+            released += self._release(self._held.pop(0))
+        return released
+
+    def _release(self, samples: Samples) -> list[Samples]:
+        if samples.sequence is not None:
+            if self._next_sequence is not None and samples.sequence > self._next_sequence:
+                self.counts["missing"] += samples.sequence - self._next_sequence
+            self._next_sequence = samples.sequence + 1
+        if self._last_s is not None and samples.t_s[0] <= self._last_s:
+            first = int(np.searchsorted(samples.t_s, self._last_s, side="right"))
+            self.counts["overlap"] += first
+            if first == len(samples):
+                return []
+            samples = _from(samples, first)
+        self._last_s = float(samples.t_s[-1])
+        return [samples]
+
+
+def _start_s(samples: Samples) -> float:
+    return float(samples.t_s[0])
+
+
+def _from(samples: Samples, first: int) -> Samples:
+    gyro_dps = None if samples.gyro_dps is None else samples.gyro_dps[first:]
+    return replace(samples, t_s=samples.t_s[first:], acc_g=samples.acc_g[first:], gyro_dps=gyro_dps)

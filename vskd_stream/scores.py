@@ -1,0 +1,19 @@
+"""What the model says of one window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Calibrated class probabilities of one window of one device."""
+
+    device: str
+    end_sample: int
+    """The window covers the grid samples [end_sample - window_samples, end_sample)."""
+    probabilities: NDArray[np.float32]
+    """(labels,) in the manifest's order, summing to 1."""

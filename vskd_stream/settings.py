@@ -1,0 +1,371 @@
+"""What a configuration file may say: frozen, a unit and a sentence on each field, unknown keys refused.
+
+``config`` reads the file; the decision parameters are not here but in the bundle's manifest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+
+from vskd_stream.decode import FORMATS
+from vskd_stream.samples import IDENTIFIER
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether it names a file (it has a slash or a suffix) rather than something that is shipped."""
+    return "/" in name_or_path or Path(name_or_path).suffix != ""
+
+
+def _beside_config(path: Path, info: ValidationInfo) -> Path:
+    if path == Path() or "\0" in str(path):
+        raise ValueError("this names no file")
+    # A relative path in a configuration is relative to its file, whose folder only the reader knows.
+    return Path(info.context["folder"]) / path if info.context else path
+
+
+def _shipped_or_beside_config(value: str, info: ValidationInfo) -> str:
+    if is_path(value):
+        return str(_beside_config(Path(value), info))
+    if not IDENTIFIER.fullmatch(value):
+        raise ValueError("this is neither the name of something shipped nor a path")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not re.fullmatch(r"[\w.-]+", value):
+            raise ValueError("a host stands alone: no mqtt:// before it, no user, no port behind it") from None
+    return value
+
+
+def _topic_filter(value: str) -> str:
+    levels = value.split("/")
+    if not value or len(value) > 512 or "\0" in value:
+        raise ValueError("a topic filter has 1 to 512 characters")
+    if "#" in value and (value.count("#") > 1 or levels[-1] != "#"):
+        raise ValueError("# stands only as the last level of a topic filter")
+    if any("+" in level and level != "+" for level in levels):
+        raise ValueError("+ stands alone in its level of a topic filter")
+    if levels[0] == "$share":
+        raise ValueError("a shared subscription would hand this gateway only some of a device's samples")
+    return value
+
+
+def _known_format(value: str) -> str:
+    if value != "auto" and value not in FORMATS:
+        raise ValueError("this format is not known")
+    return value
+
+
+def _version_text(value: Any) -> Any:
+    # Whoever writes `protocol: 5` means the same as with quotes, and no other reading exists.
+    return str(value) if type(value) is int else value
+
+
+def _explained(words: str) -> Any:
+    """Says in words what a constraint allows: for the reader's messages, and for editors (VS Code's keyword)."""
+    return Field(json_schema_extra={"patternErrorMessage": words})
+
+
+Identifier = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{IDENTIFIER.pattern}$"),
+    _explained("1 to 64 letters (a to z), digits, `-` and `_`"),
+]
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    AfterValidator(_host),
+    _explained("a host name or an address, such as `broker.lan`, `192.168.1.2` or `::1`"),
+]
+TopicFilter = Annotated[
+    str, AfterValidator(_topic_filter), _explained("an MQTT topic filter, such as `imu/+/samples`")
+]
+FilePath = Annotated[
+    Path, AfterValidator(_beside_config), _explained("a path, relative to the configuration file")
+]
+NameOrPath = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    AfterValidator(_shipped_or_beside_config),
+    _explained("a shipped name, or a path (with a `/` or a suffix) relative to the configuration file"),
+]
+
+
+class EmbeddedBroker(_Settings):
+    """A broker that the daemon starts and ends by itself; it keeps nothing over a restart."""
+
+    listen: Host = "127.0.0.1"
+    """Address to listen on. The embedded broker knows no passwords: beyond loopback, anyone may connect."""
+    port: Port = 1883
+    """TCP port for MQTT 3.1.1."""
+    mqtt5_port: Port | None = None
+    """TCP port for MQTT 5 clients, if any are to be served."""
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.mqtt5_port == self.port:
+            raise ValueError("port and mqtt5_port must differ")
+        return self
+
+
+class Tls(_Settings):
+    """TLS to the broker: at least version 1.2, the host name always checked."""
+
+    ca_file: FilePath | None = None
+    """PEM file of the authority that signed the broker's certificate; absent: the system's authorities."""
+    cert_file: FilePath | None = None
+    """PEM file of our own certificate, for a broker that asks for one."""
+    key_file: FilePath | None = None
+    """PEM file of its key."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class RemoteBroker(_Settings):
+    """A broker that someone else runs."""
+
+    host: Host
+    """Host name or address."""
+    port: Port | None = None
+    """TCP port; absent: 8883 with TLS, 1883 without."""
+    protocol: Annotated[
+        Literal["5", "3.1.1"],
+        BeforeValidator(_version_text, json_schema_input_type=Literal["5", "3.1.1", 5]),
+    ] = "5"
+    """MQTT version; 5 may stand without quotes."""
+    username: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """User name, if the broker asks for one."""
+    password_file: FilePath | None = None
+    """File whose first line is the password; only its owner and group may be able to read it."""
+    password_credential: Identifier | None = None
+    """Name of a systemd credential (LoadCredential=) that holds the password."""
+    tls: Tls | None = None
+    """TLS; `tls: {}` with the system's authorities."""
+    keepalive_s: Annotated[StrictInt, Field(ge=5, le=3600)] = 30
+    """Seconds between signs of life."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password_file is not None and self.password_credential is not None:
+            raise ValueError("give password_file or password_credential, not both")
+        if (self.password_file or self.password_credential) and self.username is None:
+            raise ValueError("a password needs a username")
+        return self
+
+    @property
+    def endpoint_port(self) -> int:
+        """The port, its default resolved."""
+        return self.port or (8883 if self.tls else 1883)
+
+
+class MqttSource(_Settings):
+    """Where samples come from: a topic filter, and how its payloads are read."""
+
+    topic: TopicFilter
+    """MQTT topic filter, for example `imu/+/samples`."""
+    format: Annotated[
+        str,
+        AfterValidator(_known_format),
+        Field(json_schema_extra={"enum": ["auto", *sorted(FORMATS)]}),
+    ] = "auto"
+    """Wire format of the payloads; "auto" recognises it by their content."""
+    device_level: Annotated[StrictInt, Field(ge=1, le=32)] | None = None
+    """Level of the topic (from 1) that names the device. Absent: the level of the filter's only `+`;
+    without exactly one `+`, the payload names it."""
+    sampling_rate_hz: Annotated[StrictFloat, Field(ge=1.0, le=2000.0)] | None = None
+    """Rate in hertz, for formats that do not tell it (SenML, Sensor Logger); absent: measured per payload."""
+
+    @property
+    def device_index(self) -> int | None:
+        """Index (from 0) of the topic level that names the device; None when the payload does."""
+        if self.device_level is not None:
+            return self.device_level - 1
+        levels = self.topic.split("/")
+        return levels.index("+") if levels.count("+") == 1 else None
+
+    def matches(self, topic: str) -> bool:
+        """Whether ``topic`` is one of those that the filter means (MQTT 5, section 4.7)."""
+        wanted, levels = self.topic.split("/"), topic.split("/")
+        if wanted[0] in ("+", "#") and topic.startswith("$"):
+            return False
+        if wanted[-1] == "#":
+            wanted, levels = wanted[:-1], levels[: len(wanted) - 1]
+        return len(wanted) == len(levels) and all(
+            want in ("+", level) for want, level in zip(wanted, levels, strict=True)
+        )
+
+    @model_validator(mode="after")
+    def _level_exists(self) -> Self:
+        levels = self.topic.split("/")
+        if self.device_level is not None and levels[-1] != "#" and self.device_level > len(levels):
+            raise ValueError(f"device_level {self.device_level} is beyond the filter's {len(levels)} levels")
+        return self
+
+
+class Replay(_Settings):
+    """A recording that is published over MQTT as a watch would send it."""
+
+    recording: NameOrPath
+    """Name of a shipped recording (`demo`), or a path relative to the configuration file."""
+    topic: (
+        Annotated[
+            str,
+            Field(pattern=r"^[^+#\x00]{1,512}$"),
+            _explained("a topic of 1 to 512 characters without `+` and `#`"),
+        ]
+        | None
+    ) = None
+    """Topic to publish on; absent: the topic that each payload was recorded from."""
+    speed: Annotated[StrictFloat, Field(gt=0.0, le=1000.0)] = 1.0
+    """Times real time."""
+    repeat: StrictBool = False
+    """Begin again at the end, with the times moved on, until the daemon stops."""
+
+
+class Model(_Settings):
+    """Which model bundle classifies."""
+
+    bundle: NameOrPath = "wrist"
+    """Name of a shipped bundle (`wrist`), or a path relative to the configuration file."""
+    sha256: (
+        Annotated[
+            str,
+            Field(pattern=r"^[0-9a-f]{64}$"),
+            _explained("64 hexadecimal digits, `a` to `f` in lower case"),
+        ]
+        | None
+    ) = None
+    """If given, the file must have this SHA-256."""
+
+
+class Limits(_Settings):
+    """Bounds that keep one device, or a stranger, from harming the others."""
+
+    max_devices: Annotated[StrictInt, Field(ge=1, le=10_000)] = 64
+    """Devices served at once; samples of any further one are refused and counted."""
+    max_payload_bytes: Annotated[StrictInt, Field(ge=1024, le=16 * 2**20)] = 256 * 1024
+    """Larger payloads are refused unread."""
+    reorder_horizon_s: Annotated[StrictFloat, Field(ge=0.0, le=30.0)] = 2.0
+    """A missing batch is awaited for so many seconds of stream time before the hole is accepted."""
+    max_queued_windows: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1024
+    """Windows that may wait for the model; then the oldest are dropped and counted."""
+    max_queued_events: Annotated[StrictInt, Field(ge=16, le=1_000_000)] = 10_000
+    """Messages that may wait for the broker; then the oldest are dropped and counted."""
+
+
+class Publish(_Settings):
+    """What is sent beside events and states."""
+
+    scores: StrictBool = False
+    """Publish each window's probabilities (QoS 0)."""
+
+
+class Log(_Settings):
+    """What the daemon tells on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is told."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """"auto": for people on a terminal, JSON otherwise."""
+
+
+def _bundle_alone(value: Any) -> Any:
+    return {"bundle": value} if isinstance(value, str) else value
+
+
+class _EmbeddedShorthand(_Settings):
+    """`embedded:` with its own keys below it."""
+
+    embedded: EmbeddedBroker | None
+
+
+def _which_broker(value: Any) -> str | None:
+    if value == "embedded" or isinstance(value, EmbeddedBroker):
+        return "embedded"
+    if isinstance(value, dict):
+        misplaced = "host" not in value and not value.keys().isdisjoint({"listen", "mqtt5_port"})
+        return "embedded" if "embedded" in value or misplaced else "remote"
+    return "remote" if isinstance(value, RemoteBroker) else None
+
+
+def _without_shorthand(value: Any) -> Any:
+    if value == "embedded":
+        return {}
+    if not isinstance(value, dict):
+        return value
+    if "embedded" not in value:
+        raise ValueError("the keys of an embedded broker stand one level deeper, under `embedded:`")
+    if len(value) > 1:
+        raise ValueError("`embedded` stands alone: the broker is either embedded or another one")
+    return {} if value["embedded"] is None else value["embedded"]
+
+
+Broker = Annotated[
+    Annotated[
+        EmbeddedBroker,
+        BeforeValidator(
+            _without_shorthand, json_schema_input_type=Literal["embedded"] | _EmbeddedShorthand
+        ),
+        Tag("embedded"),
+    ]
+    | Annotated[RemoteBroker, Tag("remote")],
+    Discriminator(
+        _which_broker,
+        custom_error_type="broker",
+        custom_error_message="`embedded`, a mapping `embedded: {...}`, or a mapping with `host`",
+    ),
+]
+
+
+class Settings(_Settings):
+    """The whole configuration."""
+
+    gateway: Identifier
+    """Name of this gateway: the second level of every topic that it publishes."""
+    broker: Broker
+    """`embedded`, or the broker's address."""
+    sources: Annotated[tuple[MqttSource, ...], Field(min_length=1, max_length=256)]
+    """Where samples come from; the first whose filter matches a topic reads it."""
+    model: Annotated[Model, BeforeValidator(_bundle_alone, json_schema_input_type=NameOrPath | Model)] = Model()
+    """Which model bundle classifies: a name, a path, or a mapping that pins its hash as well."""
+    replay: Annotated[tuple[Replay, ...], Field(max_length=64)] = ()
+    """Recordings to publish as watches would."""
+    no_data_after_s: Annotated[StrictFloat, Field(ge=1.0, le=86_400.0)] = 10.0
+    """A device that sent nothing for so many seconds is reported as `no_data`."""
+    limits: Limits = Limits()
+    """Bounds."""
+    publish: Publish = Publish()
+    """What is sent beside events and states."""
+    log: Log = Log()
+    """What the daemon tells on standard error."""
