@@ -34,10 +34,7 @@ Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Pipeline:
-    """One device's way from samples to events.
-
-    ``counts`` names what did not become part of a window; see also ``Reorderer.counts``.
-    """
+    """One device's way from samples to events."""
 
     def __init__(
         self,
@@ -50,7 +47,7 @@ class Pipeline:
     ) -> None:
         self.device = device
         self.clock = StreamClock()
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._rate_hz = manifest.sampling_rate_hz
         self._max_gap_s = manifest.max_gap_s
         self._no_data_after_s = no_data_after_s
@@ -65,7 +62,7 @@ class Pipeline:
     def cut(self, samples: Samples, *, arrival_s: float) -> list[Cut]:
         """Take a batch that arrived at ``arrival_s`` (UTC seconds); return the windows it completes."""
         if samples.sampling_rate_hz < LEAST_RATE * self._rate_hz:
-            self.counts["rate_too_low"] += 1
+            self._counts["rate_too_low"] += 1
             return []
         cuts = self.tick(arrival_s)
         self._last_arrival_s = arrival_s
@@ -89,12 +86,23 @@ class Pipeline:
             cuts.append(self._break("no_data", self._last_s))
         return cuts
 
+    def take_counts(self) -> Counter[str]:
+        """What was dropped since the last call, by reason."""
+        counts = self._counts + self._reorderer.counts
+        self._counts.clear()
+        self._reorderer.counts.clear()
+        return counts
+
     def decide(self, cut: Cut, probabilities: NDArray[np.float32] | None) -> list[ActivityEvent]:
         """Take one cut, in order, with the model's (labels,) probabilities if it is a window."""
         if isinstance(cut, Gap):
             return self._decider.gap(cut)
         assert probabilities is not None
         return self._decider.push(Scores(self.device, cut.end_sample, probabilities))
+
+    def stop(self) -> list[ActivityEvent]:
+        """End what goes on: we stop."""
+        return self._decider.stop()
 
     def push(self, samples: Samples, *, arrival_s: float, classify: Classify) -> list[ActivityEvent]:
         """``cut``, classify and ``decide`` at once."""
@@ -135,5 +143,5 @@ class Pipeline:
         return gap
 
     def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Gap:
-        self.counts[f"gap_{reason}"] += 1
+        self._counts[f"gap_{reason}"] += 1
         return Gap(self.device, start_s, end_s, reason)

@@ -21,12 +21,10 @@ from vskd_stream.window import Window
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A cut of a device, and when the message came that completed it."""
+    """What a device's stream was cut into, on its way to the model."""
 
     pipeline: Pipeline
     cut: Cut
-    arrival_s: float
-    """Monotonic seconds, to measure the latency."""
 
 
 Deliver = Callable[[Job, NDArray[np.float32] | None], None]

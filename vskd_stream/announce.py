@@ -1,0 +1,86 @@
+"""What a device's cuts mean → messages and log lines; the last state of each device, for who asks later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from vskd_stream import topics
+from vskd_stream.events import ActivityEvent
+from vskd_stream.manifest import Manifest
+from vskd_stream.payloads import Origin, Timing
+from vskd_stream.pipeline import Cut, Pipeline
+from vskd_stream.publication import Publication
+from vskd_stream.scores import Scores
+from vskd_stream.window import Window
+
+_log = structlog.get_logger()
+
+
+class Announcer:
+    """Decides on each cut, and publishes what there is to tell."""
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        manifest: Manifest,
+        publish: Callable[[Publication], None],
+        utc_s: Callable[[], float],
+        scores: bool = False,
+    ) -> None:
+        self._origin = origin
+        self._manifest = manifest
+        self._publish = publish
+        self._utc_s = utc_s
+        self._scores = scores
+        self._states: dict[str, Publication] = {}
+
+    def announce(self, pipeline: Pipeline, cut: Cut, probabilities: NDArray[np.float32] | None) -> None:
+        """Take a device's next cut, with the model's probabilities if it is a window."""
+        if self._scores and isinstance(cut, Window) and probabilities is not None:
+            scores = Scores(pipeline.device, cut.end_sample, probabilities)
+            timing = self._timing(pipeline)
+            self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))
+        self._tell(pipeline, pipeline.decide(cut, probabilities))
+
+    def stop(self, pipeline: Pipeline) -> None:
+        """End what a device's wearer does, because we end."""
+        self._tell(pipeline, pipeline.stop())
+
+    def birth(self) -> list[Publication]:
+        """What a broker must know that may have forgotten us: that we run, and every device's state."""
+        online = topics.status("online", origin=self._origin, published_utc_s=self._utc_s())
+        return [online, *self._states.values()]
+
+    def farewell(self) -> Publication:
+        """That we have ended in order."""
+        return topics.status("stopped", origin=self._origin, published_utc_s=self._utc_s())
+
+    def _tell(self, pipeline: Pipeline, events: list[ActivityEvent]) -> None:
+        if not events:
+            return
+        timing = self._timing(pipeline)
+        for event in events:
+            self._publish(topics.event(event, origin=self._origin, timing=timing))
+            _log_event(event)
+        state = topics.state(events[-1], origin=self._origin, timing=timing)
+        self._states[pipeline.device] = state
+        self._publish(state)
+
+    def _timing(self, pipeline: Pipeline) -> Timing:
+        return Timing(pipeline.clock.kind, pipeline.clock.offset_s, self._utc_s())
+
+
+def _log_event(event: ActivityEvent) -> None:
+    facts: dict[str, object] = {}
+    if event.confidence is not None:
+        facts["confidence"] = round(event.confidence, 2)
+    if event.end_s is not None:
+        facts["seconds"] = round(event.end_s - event.start_s, 1)
+    # Updates repeat what is known: who wants them subscribes.
+    tell = _log.debug if event.type == "update" else _log.info
+    tell(f"{event.label} {event.type}", device=event.device, **facts)

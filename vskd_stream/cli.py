@@ -1,0 +1,157 @@
+"""The commands: ``vskd-streamd`` is the daemon, ``vskd`` the tools around it.
+
+Exit codes are those of sysexits.h: 0 ended in order, 64 usage, 65 a file that is not what it should
+be, 69 no broker can be had, 78 configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vskd_stream import __version__
+from vskd_stream.errors import BrokerError, BundleError, ConfigError, RecordingError, VskdError
+from vskd_stream.settings import Log
+
+_EXIT_CODES: dict[type[VskdError], int] = {
+    ConfigError: os.EX_CONFIG,
+    BundleError: os.EX_DATAERR,
+    RecordingError: os.EX_DATAERR,
+    BrokerError: os.EX_UNAVAILABLE,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def daemon(arguments: Sequence[str] | None = None) -> int:
+    """``vskd-streamd``: serve until a signal ends it."""
+    parser = _Parser(prog="vskd-streamd", description="A watch's acceleration in, activity events over MQTT out.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (YAML)")
+    parser.add_argument(
+        "--check-config", action="store_true", help="load all that the configuration names, say whether it is good, and end"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_args(arguments)
+    return _told(lambda: _serve(options.config, check_only=options.check_config))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``vskd``: the tools."""
+    parser = _Parser(prog="vskd", description="Tools around vskd-streamd.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("replay", help="print the events that the daemon would send for a recording")
+    command.add_argument("recording", help="a file, or the name of a shipped recording (demo)")
+    command.add_argument("--bundle", default="wrist", help="a model bundle, or the name of a shipped one")
+    command.add_argument("--config", type=Path, help="take sources, limits and model from this configuration")
+    command.add_argument("--speed", default="max", type=_speed, help="max, 1x, 10x, ...")
+    command.set_defaults(run=_replay)
+
+    command = commands.add_parser("config", help="about configurations")
+    parts = command.add_subparsers(required=True, metavar="COMMAND")
+    part = parts.add_parser("schema", help="print the JSON Schema of a configuration")
+    part.set_defaults(run=_config_schema)
+
+    command = commands.add_parser("model", help="print what a model bundle says of itself")
+    command.add_argument("bundle", nargs="?", default="wrist", help="a file, or the name of a shipped bundle")
+    command.add_argument("--json", action="store_true", help="the whole manifest as JSON")
+    command.set_defaults(run=_model)
+
+    options = parser.parse_args(arguments)
+    return _told(lambda: options.run(options))
+
+
+def _told(run: Callable[[], None]) -> int:
+    """The exit code; what is refused is said in its own words, without a traceback."""
+    try:
+        run()
+    except VskdError as error:
+        sys.stderr.write(f"{error}\n")
+        return _EXIT_CODES.get(type(error), os.EX_SOFTWARE)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; leave nothing for the interpreter to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return os.EX_OK
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return float("inf")
+    try:
+        speed = float(text.removesuffix("x"))
+    except ValueError:
+        speed = 0.0
+    if not 0.0 < speed <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither max nor a multiple of real time up to 1000x")
+    return speed
+
+
+def _serve(path: Path, *, check_only: bool) -> None:
+    # The model and the kernels take a second to import: what needs neither does not wait for them.
+    from vskd_stream import config, daemon, logs
+
+    settings = config.load(path)
+    logs.configure(settings.log)
+    built = daemon.build(settings)
+    if check_only:
+        sys.stdout.write(f"{path}: good\n")
+        return
+    daemon.serve(built)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from vskd_stream import bundle, config, logs, offline, recording
+    from vskd_stream.classify import Classifier
+    from vskd_stream.settings import MqttSource, RemoteBroker, Settings
+    from vskd_stream.tally import Tally
+
+    if options.config is not None:
+        settings = config.load(options.config)
+    else:
+        # Nothing is published: the broker is named because a configuration has one.
+        broker = RemoteBroker(host="localhost")
+        sources = (MqttSource(topic="imu/+/samples"), MqttSource(topic="#"))
+        settings = Settings(gateway="replay", broker=broker, sources=sources)
+    logs.configure(Log(level="warning"))
+    loaded = bundle.load(bundle.resolve(options.bundle))
+    recorded = recording.read(recording.resolve(options.recording))
+    first_s: float | None = None
+    began_s = time.monotonic()
+    played = offline.play(
+        recorded, settings=settings, bundle=loaded, classifier=Classifier(loaded), tally=Tally()
+    )
+    for arrival_s, publications in played:
+        first_s = arrival_s if first_s is None else first_s
+        time.sleep(max(0.0, began_s + (arrival_s - first_s) / options.speed - time.monotonic()))
+        for publication in publications:
+            if publication.topic.endswith("/event"):
+                sys.stdout.write(publication.payload.decode() + "\n")
+        sys.stdout.flush()
+
+
+def _config_schema(options: argparse.Namespace) -> None:
+    from vskd_stream import config
+
+    sys.stdout.write(json.dumps(config.json_schema(), indent=2) + "\n")
+
+
+def _model(options: argparse.Namespace) -> None:
+    from vskd_stream import bundle
+
+    loaded = bundle.load(bundle.resolve(options.bundle))
+    if options.json:
+        sys.stdout.write(loaded.manifest.model_dump_json(indent=2) + "\n")
+    else:
+        sys.stdout.write(f"{loaded.path}\nsha256 {loaded.sha256}\n\n{loaded.manifest.card}\n")

@@ -1,0 +1,209 @@
+"""The process: ``build`` wires, ``run`` is one TaskGroup, and a stop ends things in the order of the data."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from vskd_stream import __version__, bundle, config, recording, resample
+from vskd_stream._jit import CACHE_DIRECTORY
+from vskd_stream.announce import Announcer
+from vskd_stream.broker import MqttConnection
+from vskd_stream.bundle import Bundle
+from vskd_stream.classify import Classifier
+from vskd_stream.devices import Devices
+from vskd_stream.embedded import EmbeddedBroker
+from vskd_stream.endpoint import Endpoint, endpoint_of
+from vskd_stream.errors import RecordingError
+from vskd_stream.payloads import Origin
+from vskd_stream.pipeline import Cut, Pipeline
+from vskd_stream.recording import Recording
+from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
+from vskd_stream.settings import RemoteBroker, Replay, Settings
+from vskd_stream.sources.replay import replay
+from vskd_stream.tally import Tally
+from vskd_stream.topics import will
+from vskd_stream.worker import Job, Worker
+
+_TICK_S = 0.5
+_SUMMARY_EVERY_S = 300.0
+_DRAIN_S = 0.5
+
+_log = structlog.get_logger()
+
+
+def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Daemon:
+    """Load and check everything that a configuration names, and warm what must be warm before it serves.
+
+    Raises:
+        VskdError: Something that the configuration names is not usable.
+    """
+    loaded = bundle.load(bundle.resolve(settings.model.bundle), sha256=settings.model.sha256)
+    replays = [(each, recording.read(recording.resolve(each.recording))) for each in settings.replay]
+    remote = settings.broker if isinstance(settings.broker, RemoteBroker) else None
+    password = config.read_password(remote, environ=environ) if remote else None
+    endpoint = endpoint_of(settings, password)
+    if CACHE_DIRECTORY is None:
+        _log.warning("no writable cache directory: kernels are compiled at every start; set NUMBA_CACHE_DIR")
+    for warning in config.warnings(settings):
+        _log.warning(warning)
+    classifier = Classifier(loaded)
+    classifier.warm()
+    resample.warm()
+    return Daemon(settings, bundle=loaded, classifier=classifier, endpoint=endpoint, replays=replays)
+
+
+def serve(daemon: Daemon) -> None:
+    """Run until SIGTERM or SIGINT; a second one ends without waiting for anything.
+
+    Raises:
+        VskdError: The embedded broker cannot be started, or has died.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop_or_leave, stop)
+        await daemon.run(stop)
+
+    asyncio.run(main())
+
+
+def _stop_or_leave(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
+class Daemon:
+    """A gateway: one broker connection, one model, many devices."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        bundle: Bundle,
+        classifier: Classifier,
+        endpoint: Endpoint,
+        replays: Iterable[tuple[Replay, Recording]] = (),
+    ) -> None:
+        self._settings = settings
+        self._replays = tuple(replays)
+        self._tally = Tally()
+        self._devices = Devices(settings, bundle=bundle, tally=self._tally)
+        self._worker = Worker(
+            classifier.classify,
+            deliver=self._deliver,
+            on_drop=self._shed,
+            max_queued=settings.limits.max_queued_windows,
+        )
+        origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
+        self._announcer = Announcer(
+            origin=origin,
+            manifest=bundle.manifest,
+            publish=lambda publication: self._connection.publish(publication),
+            utc_s=time.time,
+            scores=settings.publish.scores,
+        )
+        self._connection = MqttConnection(
+            endpoint,
+            will=will(origin=origin),
+            subscriptions=self._devices.reader.topic_filters,
+            on_message=self._receive,
+            birth=self._announcer.birth,
+            max_queued=settings.limits.max_queued_events,
+            tally=self._tally,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then end in order: sources, worker, what goes on, connection.
+
+        Raises:
+            BrokerError: The embedded broker cannot be started, or has died.
+        """
+        async with self._broker(), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._connection.run(), name="mqtt")
+            worker = tasks.create_task(self._worker.run(), name="worker")
+            sources = [
+                tasks.create_task(self._tick(), name="tick"),
+                tasks.create_task(self._summarise(), name="summary"),
+                *(tasks.create_task(self._replay(*each), name=f"replay {each[0].recording}") for each in self._replays),
+            ]
+            await stop.wait()
+            _log.info("stopping")
+            for source in sources:
+                source.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    await self._worker.drain()
+            for pipeline in self._devices:
+                self._announcer.stop(pipeline)
+            await self._connection.close(self._announcer.farewell())
+            worker.cancel()
+        _log.info("stopped", **self._summary())
+
+    @contextlib.asynccontextmanager
+    async def _broker(self) -> AsyncIterator[None]:
+        """The broker, if it is ours to run."""
+        if isinstance(self._settings.broker, EmbeddedSettings):
+            async with EmbeddedBroker(self._settings.broker):
+                yield
+        else:
+            yield
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        self._submit(self._devices.receive(topic, payload, arrival_s=time.time()))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._submit(self._devices.tick(time.time()))
+
+    def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:
+        for pipeline, cut in cuts:
+            self._worker.submit(Job(pipeline, cut))
+
+    def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
+        self._announcer.announce(job.pipeline, job.cut, probabilities)
+
+    def _shed(self, job: Job) -> None:
+        self._tally.drop(job.pipeline.device, "overload", "more windows than the model can take")
+
+    async def _replay(self, settings: Replay, messages: Recording) -> None:
+        _log.info("replaying", recording=settings.recording, topic=settings.topic or "as recorded")
+        try:
+            await replay(
+                messages,
+                publish=self._connection.publish,
+                connected=self._connection.connected,
+                speed=settings.speed,
+                repeat=settings.repeat,
+                topic=settings.topic,
+            )
+        except RecordingError as error:
+            # The watches are served on, whatever becomes of a recording.
+            _log.error("replay ended", reason=str(error))
+        else:
+            _log.info("replayed", recording=settings.recording)
+
+    async def _summarise(self) -> None:
+        while True:
+            await asyncio.sleep(_SUMMARY_EVERY_S)
+            _log.info("summary", **self._summary())
+
+    def _summary(self) -> dict[str, int]:
+        return {
+            "devices": len(self._devices),
+            "received": self._connection.traffic.received,
+            "published": self._connection.traffic.published,
+            **{f"dropped_{reason}": count for reason, count in sorted(self._tally.counts.items())},
+        }
