@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,7 +111,7 @@ def test_whatever_the_order_times_increase_between_restarts_and_memory_is_bounde
     for index in (*order, *repeats):
         released += reorderer.push(stream[index])
     released += reorderer.flush()
-    backwards = sum(b.t_s[0] <= a.t_s[-1] for a, b in zip(released, released[1:], strict=False))
+    backwards = sum(b.t_s[0] <= a.t_s[-1] for a, b in pairwise(released))
     assert backwards <= reorderer.counts["restart"]
     dropped = reorderer.counts["late"] + reorderer.counts["duplicate"]
     assert len(released) + dropped == len(order) + len(repeats)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def run(t_s, acc_g, cuts, *, sampling_rate_hz):
     resampler = Resampler(rate_hz=RATE_HZ, max_gap_s=MAX_GAP_S)
     blocks: list[Block] = []
     edges = [0, *cuts, len(t_s)]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         if end > start:
             blocks += resampler.push(t_s[start:end], acc_g[start:end], sampling_rate_hz=sampling_rate_hz)
     return {block.start + i: sample for block in blocks for i, sample in enumerate(block.acc_g)}

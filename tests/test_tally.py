@@ -43,3 +43,12 @@ def test_a_stranger_who_invents_names_does_not_fill_the_memory():
         for i in range(5000):
             tally.drop(f"device-{i}", "device_limit")
     assert len(tally._kinds) <= 1024
+
+
+def test_a_gap_is_told_as_what_it_is():
+    tally = Tally(monotonic_s=Clock())
+    with capture_logs() as logs:
+        tally.gap("watch", "missing")
+        tally.gap("watch", "missing")
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("gap", "info")]
+    assert tally.counts == {"gap_missing": 2}

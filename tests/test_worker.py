@@ -4,10 +4,15 @@ import asyncio
 import threading
 
 import numpy as np
+import pytest
 
+from vskd_stream.clock import ClockReading
+from vskd_stream.pipeline import Cut
 from vskd_stream.samples import Gap
 from vskd_stream.window import Window
 from vskd_stream.worker import Job, Worker
+
+CLOCK = ClockReading("host", 0.0)
 
 
 class Model:
@@ -27,11 +32,11 @@ class Model:
 
 
 def window(number: int) -> Job:
-    return Job(None, Window(number, np.full((3, 8), number, np.float32)))
+    return Job(None, Cut(Window(number, np.full((3, 8), number, np.float32)), CLOCK))
 
 
 def gap(number: int) -> Job:
-    return Job(None, Gap("watch", number, number, "missing"))
+    return Job(None, Cut(Gap("watch", number, number, "missing"), CLOCK))
 
 
 async def delivered(jobs, *, model, max_queued=1000, before=lambda worker: None):
@@ -54,8 +59,8 @@ async def test_windows_and_gaps_come_out_in_the_order_they_went_in():
     assert [job for job, _ in out] == jobs
     assert not dropped
     for job, probabilities in out:
-        if isinstance(job.cut, Window):
-            assert probabilities[0] == job.cut.end_sample
+        if isinstance(job.cut.piece, Window):
+            assert probabilities[0] == job.cut.piece.end_sample
         else:
             assert probabilities is None
 
@@ -70,7 +75,7 @@ async def test_waiting_windows_form_batches_on_a_thread_of_their_own():
 async def test_beyond_the_bound_the_oldest_windows_give_way_but_gaps_stay():
     jobs = [gap(0), *(window(i) for i in range(1, 21))]
     out, dropped = await delivered(jobs, model=Model(), max_queued=5)
-    assert [job.cut.end_sample for job in dropped] == list(range(1, 16))
+    assert [job.cut.piece.end_sample for job in dropped] == list(range(1, 16))
     assert [job for job, _ in out] == [jobs[0], *jobs[16:]]
 
 
@@ -96,9 +101,5 @@ async def test_a_model_that_fails_ends_the_worker_loudly():
 
     worker = Worker(broken, deliver=lambda job, p: None, on_drop=lambda job: None, max_queued=10)
     worker.submit(window(1))
-    try:
+    with pytest.raises(RuntimeError, match="no memory"):
         await worker.run()
-    except RuntimeError as error:
-        assert str(error) == "no memory"
-    else:
-        raise AssertionError("the failure was swallowed")

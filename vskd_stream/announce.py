@@ -9,6 +9,7 @@ import structlog
 from numpy.typing import NDArray
 
 from vskd_stream import topics
+from vskd_stream.clock import ClockReading
 from vskd_stream.events import ActivityEvent
 from vskd_stream.manifest import Manifest
 from vskd_stream.payloads import Origin, Timing
@@ -41,15 +42,15 @@ class Announcer:
 
     def announce(self, pipeline: Pipeline, cut: Cut, probabilities: NDArray[np.float32] | None) -> None:
         """Take a device's next cut, with the model's probabilities if it is a window."""
-        if self._scores and isinstance(cut, Window) and probabilities is not None:
-            scores = Scores(pipeline.device, cut.end_sample, probabilities)
-            timing = self._timing(pipeline)
+        timing = self._timing(cut.clock)
+        if self._scores and isinstance(cut.piece, Window) and probabilities is not None:
+            scores = Scores(pipeline.device, cut.piece.end_sample, probabilities)
             self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))
-        self._tell(pipeline, pipeline.decide(cut, probabilities))
+        self._tell(pipeline.decide(cut, probabilities), timing)
 
     def stop(self, pipeline: Pipeline) -> None:
         """End what a device's wearer does, because we end."""
-        self._tell(pipeline, pipeline.stop())
+        self._tell(pipeline.stop(), self._timing(pipeline.clock))
 
     def birth(self) -> list[Publication]:
         """What a broker must know that may have forgotten us: that we run, and every device's state."""
@@ -60,19 +61,17 @@ class Announcer:
         """That we have ended in order."""
         return topics.status("stopped", origin=self._origin, published_utc_s=self._utc_s())
 
-    def _tell(self, pipeline: Pipeline, events: list[ActivityEvent]) -> None:
-        if not events:
-            return
-        timing = self._timing(pipeline)
+    def _tell(self, events: list[ActivityEvent], timing: Timing) -> None:
         for event in events:
             self._publish(topics.event(event, origin=self._origin, timing=timing))
             _log_event(event)
-        state = topics.state(events[-1], origin=self._origin, timing=timing)
-        self._states[pipeline.device] = state
-        self._publish(state)
+        if events:
+            state = topics.state(events[-1], origin=self._origin, timing=timing)
+            self._states[events[-1].device] = state
+            self._publish(state)
 
-    def _timing(self, pipeline: Pipeline) -> Timing:
-        return Timing(pipeline.clock.kind, pipeline.clock.offset_s, self._utc_s())
+    def _timing(self, clock: ClockReading) -> Timing:
+        return Timing(clock.kind, clock.offset_s, self._utc_s())
 
 
 def _log_event(event: ActivityEvent) -> None:

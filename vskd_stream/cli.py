@@ -34,10 +34,14 @@ class _Parser(argparse.ArgumentParser):
 
 def daemon(arguments: Sequence[str] | None = None) -> int:
     """``vskd-streamd``: serve until a signal ends it."""
-    parser = _Parser(prog="vskd-streamd", description="A watch's acceleration in, activity events over MQTT out.")
+    parser = _Parser(
+        prog="vskd-streamd", description="A watch's acceleration in, activity events over MQTT out."
+    )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (YAML)")
     parser.add_argument(
-        "--check-config", action="store_true", help="load all that the configuration names, say whether it is good, and end"
+        "--check-config",
+        action="store_true",
+        help="load all that the configuration names, say whether it is good, and end",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
@@ -50,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("replay", help="print the events that the daemon would send for a recording")
+    command = commands.add_parser(
+        "replay", help="print the events that the daemon would send for a recording"
+    )
     command.add_argument("recording", help="a file, or the name of a shipped recording (demo)")
     command.add_argument("--bundle", default="wrist", help="a model bundle, or the name of a shipped one")
     command.add_argument("--config", type=Path, help="take sources, limits and model from this configuration")
@@ -141,7 +147,7 @@ def _replay(options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
-def _config_schema(options: argparse.Namespace) -> None:
+def _config_schema(_: argparse.Namespace) -> None:
     from vskd_stream import config
 
     sys.stdout.write(json.dumps(config.json_schema(), indent=2) + "\n")

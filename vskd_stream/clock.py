@@ -7,6 +7,7 @@ where the device's clock stands against ours (as one-sided clock translation doe
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal
 
 from vskd_stream.samples import Epoch
@@ -21,24 +22,32 @@ ClockKind = Literal["utc", "host"]
 """Who says when a sample was taken: the device's own UTC, or the host by the batches' arrivals."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """How stream time became UTC at some moment."""
+
+    kind: ClockKind
+    offset_s: float
+    """UTC = stream time + this."""
+
+
 class StreamClock:
     """One stream's offset to UTC, from the arrivals of its batches."""
 
     def __init__(self) -> None:
-        self.kind: ClockKind = "host"
+        self._kind: ClockKind = "host"
         self._bins: deque[tuple[int, float]] = deque()
 
-    @property
-    def offset_s(self) -> float:
-        """UTC = stream time + this; 0 while nothing has arrived, or when the device knows UTC."""
-        if self.kind == "utc" or not self._bins:
-            return 0.0
-        return min(delay_s for _, delay_s in self._bins)
+    def read(self) -> ClockReading:
+        """The offset now: 0 when the device knows UTC, or while nothing has arrived."""
+        if self._kind == "utc" or not self._bins:
+            return ClockReading(self._kind, 0.0)
+        return ClockReading(self._kind, min(delay_s for _, delay_s in self._bins))
 
     def observe(self, newest_s: float, *, arrival_s: float, epoch: Epoch) -> None:
         """Take the stream time of a batch's newest sample and when the batch came, in UTC seconds."""
         delay_s = arrival_s - newest_s
-        self.kind = "utc" if epoch == "utc" and abs(delay_s) <= MAX_UTC_ERROR_S else "host"
+        self._kind = "utc" if epoch == "utc" and abs(delay_s) <= MAX_UTC_ERROR_S else "host"
         number = int(arrival_s // _BIN_S)
         if self._bins and number < self._bins[-1][0]:
             # Our own clock was set back: the older arrivals tell nothing any more.

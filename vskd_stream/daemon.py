@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import structlog
@@ -22,9 +22,10 @@ from vskd_stream.classify import Classifier
 from vskd_stream.devices import Devices
 from vskd_stream.embedded import EmbeddedBroker
 from vskd_stream.endpoint import Endpoint, endpoint_of
-from vskd_stream.errors import RecordingError
+from vskd_stream.errors import RecordingError, VskdError
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
+from vskd_stream.publication import Publication
 from vskd_stream.recording import Recording
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
 from vskd_stream.settings import RemoteBroker, Replay, Settings
@@ -75,7 +76,11 @@ def serve(daemon: Daemon) -> None:
             loop.add_signal_handler(number, _stop_or_leave, stop)
         await daemon.run(stop)
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except* VskdError as group:
+        # The TaskGroup's: whatever failed first brought the others down.
+        raise group.exceptions[0] from None
 
 
 def _stop_or_leave(stop: asyncio.Event) -> None:
@@ -107,21 +112,21 @@ class Daemon:
             max_queued=settings.limits.max_queued_windows,
         )
         origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
-        self._announcer = Announcer(
-            origin=origin,
-            manifest=bundle.manifest,
-            publish=lambda publication: self._connection.publish(publication),
-            utc_s=time.time,
-            scores=settings.publish.scores,
-        )
         self._connection = MqttConnection(
             endpoint,
             will=will(origin=origin),
             subscriptions=self._devices.reader.topic_filters,
             on_message=self._receive,
-            birth=self._announcer.birth,
+            birth=self._birth,
             max_queued=settings.limits.max_queued_events,
             tally=self._tally,
+        )
+        self._announcer = Announcer(
+            origin=origin,
+            manifest=bundle.manifest,
+            publish=self._connection.publish,
+            utc_s=time.time,
+            scores=settings.publish.scores,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -130,14 +135,25 @@ class Daemon:
         Raises:
             BrokerError: The embedded broker cannot be started, or has died.
         """
-        async with self._broker(), asyncio.TaskGroup() as tasks:
+        async with contextlib.AsyncExitStack() as stack:
+            broker = None
+            if isinstance(self._settings.broker, EmbeddedSettings):
+                max_payload_bytes = self._settings.limits.max_payload_bytes
+                broker = EmbeddedBroker(self._settings.broker, max_payload_bytes=max_payload_bytes)
+                await stack.enter_async_context(broker)
+                _log.info("embedded broker listening", address=" and ".join(broker.listeners))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._connection.run(), name="mqtt")
             worker = tasks.create_task(self._worker.run(), name="worker")
             sources = [
                 tasks.create_task(self._tick(), name="tick"),
                 tasks.create_task(self._summarise(), name="summary"),
-                *(tasks.create_task(self._replay(*each), name=f"replay {each[0].recording}") for each in self._replays),
             ]
+            if broker is not None:
+                sources.append(tasks.create_task(broker.watch(), name="broker"))
+            for settings, messages in self._replays:
+                replaying = self._replay(settings, messages)
+                sources.append(tasks.create_task(replaying, name=f"replay {settings.recording}"))
             await stop.wait()
             _log.info("stopping")
             for source in sources:
@@ -151,14 +167,8 @@ class Daemon:
             worker.cancel()
         _log.info("stopped", **self._summary())
 
-    @contextlib.asynccontextmanager
-    async def _broker(self) -> AsyncIterator[None]:
-        """The broker, if it is ours to run."""
-        if isinstance(self._settings.broker, EmbeddedSettings):
-            async with EmbeddedBroker(self._settings.broker):
-                yield
-        else:
-            yield
+    def _birth(self) -> list[Publication]:
+        return self._announcer.birth()
 
     def _receive(self, topic: str, payload: bytes) -> None:
         self._submit(self._devices.receive(topic, payload, arrival_s=time.time()))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vskd_stream.bundle import Bundle
 from vskd_stream.errors import DecodeError
 from vskd_stream.pipeline import Cut, Pipeline
+from vskd_stream.samples import Gap
 from vskd_stream.settings import Settings
 from vskd_stream.sources.mqtt import MqttReader
 from vskd_stream.tally import Tally
@@ -36,14 +37,12 @@ class Devices:
                     samples.device, "device_limit", "limits.max_devices other devices are served already"
                 )
                 continue
-            yield from ((pipeline, cut) for cut in pipeline.cut(samples, arrival_s=arrival_s))
-            self._tell(pipeline)
+            yield from self._told(pipeline, pipeline.cut(samples, arrival_s=arrival_s))
 
     def tick(self, now_s: float) -> Iterator[tuple[Pipeline, Cut]]:
         """Take the time (UTC seconds), for the devices that have fallen silent."""
         for pipeline in self._pipelines.values():
-            yield from ((pipeline, cut) for cut in pipeline.tick(now_s))
-            self._tell(pipeline)
+            yield from self._told(pipeline, pipeline.tick(now_s))
 
     def __iter__(self) -> Iterator[Pipeline]:
         return iter(self._pipelines.values())
@@ -63,6 +62,10 @@ class Devices:
             )
         return pipeline
 
-    def _tell(self, pipeline: Pipeline) -> None:
+    def _told(self, pipeline: Pipeline, cuts: list[Cut]) -> Iterator[tuple[Pipeline, Cut]]:
         for reason, count in pipeline.take_counts().items():
             self._tally.drop(pipeline.device, reason, count=count)
+        for cut in cuts:
+            if isinstance(cut.piece, Gap):
+                self._tally.gap(pipeline.device, cut.piece.reason)
+            yield pipeline, cut

@@ -59,7 +59,7 @@ class Manifest(_Frozen):
     max_gap_s: float = Field(gt=0.0, le=5.0)
     """A longer hole between two samples breaks the stream; a shorter one is interpolated."""
     image: ImageSpec
-    temperature: float = Field(gt=0.0, le=100.0)
+    temperature: float = Field(ge=0.01, le=100.0)
     """The graph's logits are divided by this before the softmax (temperature scaling)."""
     decision: Decision
     precision: Literal["fp32", "int8"]

@@ -43,7 +43,8 @@ def play(
 
     def announce(cuts: Iterable[tuple[Pipeline, Cut]]) -> list[Publication]:
         for pipeline, cut in cuts:
-            scores = classifier.classify(cut.acc_g[np.newaxis])[0] if isinstance(cut, Window) else None
+            window = cut.piece.acc_g if isinstance(cut.piece, Window) else None
+            scores = None if window is None else classifier.classify(window[np.newaxis])[0]
             announcer.announce(pipeline, cut, scores)
         taken = published.copy()
         published.clear()

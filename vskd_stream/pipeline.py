@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream.clock import StreamClock
+from vskd_stream.clock import ClockReading, StreamClock
 from vskd_stream.events import ActivityEvent, Decider
 from vskd_stream.manifest import Manifest
 from vskd_stream.reorder import Reorderer
@@ -27,10 +28,17 @@ CLOCK_JUMP_S = 86_400.0
 LEAST_RATE = 0.5
 """A device slower than this part of the model's rate cannot be served: interpolation invents nothing."""
 
-Cut = Window | Gap
-"""What the first half makes of a stream, in order."""
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(b, 3, n) float32 windows in g to (b, labels) float32 probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What the first half makes of a stream, in order."""
+
+    piece: Window | Gap
+    clock: ClockReading
+    """The stream's clock when it was made: what follows may set it anew."""
 
 
 class Pipeline:
@@ -46,7 +54,7 @@ class Pipeline:
         no_data_after_s: float,
     ) -> None:
         self.device = device
-        self.clock = StreamClock()
+        self._clock = StreamClock()
         self._counts: Counter[str] = Counter()
         self._rate_hz = manifest.sampling_rate_hz
         self._max_gap_s = manifest.max_gap_s
@@ -64,30 +72,33 @@ class Pipeline:
         if samples.sampling_rate_hz < LEAST_RATE * self._rate_hz:
             self._counts["rate_too_low"] += 1
             return []
+        if samples.discarded:
+            self._counts["unusable_samples"] += samples.discarded
         cuts = self.tick(arrival_s)
         self._last_arrival_s = arrival_s
-        ordered = self._reorderer.push(samples)
-        for batch in ordered:
-            cuts += self._cut_ordered(batch)
-        if ordered:
-            newest = ordered[-1]
-            self.clock.observe(float(newest.t_s[-1]), arrival_s=arrival_s, epoch=newest.epoch)
+        for batch in self._reorderer.push(samples):
+            cuts += self._cut_ordered(batch, arrival_s)
         return cuts
 
     def tick(self, now_s: float) -> list[Cut]:
         """Take the time (UTC seconds): a device that has been silent for too long is in ``no_data``."""
         if self._last_arrival_s is None or now_s - self._last_arrival_s < self._no_data_after_s:
             return []
-        self._last_arrival_s = None
+        last_arrival_s, self._last_arrival_s = self._last_arrival_s, None
         cuts: list[Cut] = []
         for batch in self._reorderer.flush():
-            cuts += self._cut_ordered(batch)
+            cuts += self._cut_ordered(batch, last_arrival_s)
         if self._last_s is not None:
             cuts.append(self._break("no_data", self._last_s))
         return cuts
 
+    @property
+    def clock(self) -> ClockReading:
+        """How stream time becomes UTC now."""
+        return self._clock.read()
+
     def take_counts(self) -> Counter[str]:
-        """What was dropped since the last call, by reason."""
+        """What was dropped since the last call, by reason; batches, unless the reason says otherwise."""
         counts = self._counts + self._reorderer.counts
         self._counts.clear()
         self._reorderer.counts.clear()
@@ -95,10 +106,10 @@ class Pipeline:
 
     def decide(self, cut: Cut, probabilities: NDArray[np.float32] | None) -> list[ActivityEvent]:
         """Take one cut, in order, with the model's (labels,) probabilities if it is a window."""
-        if isinstance(cut, Gap):
-            return self._decider.gap(cut)
+        if isinstance(cut.piece, Gap):
+            return self._decider.gap(cut.piece)
         assert probabilities is not None
-        return self._decider.push(Scores(self.device, cut.end_sample, probabilities))
+        return self._decider.push(Scores(self.device, cut.piece.end_sample, probabilities))
 
     def stop(self) -> list[ActivityEvent]:
         """End what goes on: we stop."""
@@ -110,38 +121,40 @@ class Pipeline:
 
     def complete(self, cuts: list[Cut], *, classify: Classify) -> list[ActivityEvent]:
         """Classify the windows among ``cuts`` and ``decide`` on each."""
-        windows = [cut.acc_g for cut in cuts if isinstance(cut, Window)]
+        windows = [cut.piece.acc_g for cut in cuts if isinstance(cut.piece, Window)]
         scores = iter(classify(np.stack(windows)) if windows else ())
         events = []
         for cut in cuts:
-            events += self.decide(cut, next(scores) if isinstance(cut, Window) else None)
+            events += self.decide(cut, next(scores) if isinstance(cut.piece, Window) else None)
         return events
 
-    def _cut_ordered(self, batch: Samples) -> list[Cut]:
+    def _cut_ordered(self, batch: Samples, arrival_s: float) -> list[Cut]:
         cuts: list[Cut] = []
         if self._last_s is not None:
             step_s = float(batch.t_s[0]) - self._last_s
             if step_s <= 0.0 or step_s > CLOCK_JUMP_S:
                 cuts.append(self._break("clock_jump", float(batch.t_s[0])))
+                self._clock.reset()
         self._last_s = float(batch.t_s[-1])
+        self._clock.observe(self._last_s, arrival_s=arrival_s, epoch=batch.epoch)
+        clock = self._clock.read()
         for block in self._resampler.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz):
             if self._next_sample is not None and block.start != self._next_sample:
                 # The resampler left the hole open, and the cutter starts over by itself.
-                cuts.append(self._gap("missing", self._next_sample / self._rate_hz, block.start / self._rate_hz))
+                start_s, end_s = self._next_sample / self._rate_hz, block.start / self._rate_hz
+                cuts.append(self._gap("missing", start_s, end_s))
             self._next_sample = block.end
-            cuts += self._cutter.push(block)
+            cuts += [Cut(window, clock) for window in self._cutter.push(block)]
         return cuts
 
-    def _break(self, reason: GapReason, end_s: float) -> Gap:
+    def _break(self, reason: GapReason, end_s: float) -> Cut:
         """End the stream's unbroken run: nothing is interpolated or classified across it."""
         assert self._last_s is not None
-        gap = self._gap(reason, self._last_s, end_s)
+        cut = self._gap(reason, self._last_s, end_s)
         self._last_s = self._next_sample = None
         self._resampler.reset()
         self._cutter.reset()
-        self.clock.reset()
-        return gap
+        return cut
 
-    def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Gap:
-        self._counts[f"gap_{reason}"] += 1
-        return Gap(self.device, start_s, end_s, reason)
+    def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Cut:
+        return Cut(Gap(self.device, start_s, end_s, reason), self._clock.read())

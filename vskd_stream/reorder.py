@@ -77,7 +77,7 @@ class Reorderer:
         return released
 
     def _follows(self, samples: Samples) -> bool:
-        if self._last_s is None or samples.sequence is not None and samples.sequence == self._next_sequence:
+        if self._last_s is None or (samples.sequence is not None and samples.sequence == self._next_sequence):
             return True
         # No batch can be missing where no sample is; without sequence numbers jitter is allowed for.
         periods = 2.5 if samples.sequence is None else 1.5

@@ -43,6 +43,9 @@ class Samples:
     gyro_dps: NDArray[np.float32] | None = None
     """(n, 3) angular rate in degrees per second, if the device has a gyroscope."""
 
+    discarded: int = 0
+    """Samples of the same payload that could not be used: repeated times, an axis or gravity missing."""
+
     def __len__(self) -> int:
         return len(self.t_s)
 

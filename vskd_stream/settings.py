@@ -55,11 +55,14 @@ def _shipped_or_beside_config(value: str, info: ValidationInfo) -> str:
 
 
 def _host(value: str) -> str:
+    # ipaddress takes anything behind the % of an IPv6 zone, and this text ends in other programs' files.
+    zoned = re.fullmatch(r"([0-9A-Fa-f:.]+)(%[\w.-]+)?", value)
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_address(zoned[1] if zoned else "")
     except ValueError:
-        if not re.fullmatch(r"[\w.-]+", value):
-            raise ValueError("a host stands alone: no mqtt:// before it, no user, no port behind it") from None
+        zoned = None
+    if not zoned and not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("a host stands alone, without mqtt://, user or port")
     return value
 
 
@@ -88,7 +91,7 @@ def _version_text(value: Any) -> Any:
 
 
 def _explained(words: str) -> Any:
-    """Says in words what a constraint allows: for the reader's messages, and for editors (VS Code's keyword)."""
+    """Say in words what a constraint allows: for messages, and for editors (the key is VS Code's)."""
     return Field(json_schema_extra={"patternErrorMessage": words})
 
 
@@ -304,10 +307,14 @@ def _bundle_alone(value: Any) -> Any:
     return {"bundle": value} if isinstance(value, str) else value
 
 
+BundleOrModel = Annotated[Model, BeforeValidator(_bundle_alone, json_schema_input_type=NameOrPath | Model)]
+
+
 class _EmbeddedShorthand(_Settings):
     """`embedded:` with its own keys below it."""
 
     embedded: EmbeddedBroker | None
+    """A broker that the daemon starts by itself; then no other key of `broker` may stand beside it."""
 
 
 def _which_broker(value: Any) -> str | None:
@@ -334,17 +341,12 @@ def _without_shorthand(value: Any) -> Any:
 Broker = Annotated[
     Annotated[
         EmbeddedBroker,
-        BeforeValidator(
-            _without_shorthand, json_schema_input_type=Literal["embedded"] | _EmbeddedShorthand
-        ),
+        BeforeValidator(_without_shorthand, json_schema_input_type=Literal["embedded"] | _EmbeddedShorthand),
         Tag("embedded"),
     ]
     | Annotated[RemoteBroker, Tag("remote")],
-    Discriminator(
-        _which_broker,
-        custom_error_type="broker",
-        custom_error_message="`embedded`, a mapping `embedded: {...}`, or a mapping with `host`",
-    ),
+    Discriminator(_which_broker),
+    _explained("`embedded`, `embedded:` with its own keys below it, or a mapping with `host`"),
 ]
 
 
@@ -357,7 +359,7 @@ class Settings(_Settings):
     """`embedded`, or the broker's address."""
     sources: Annotated[tuple[MqttSource, ...], Field(min_length=1, max_length=256)]
     """Where samples come from; the first whose filter matches a topic reads it."""
-    model: Annotated[Model, BeforeValidator(_bundle_alone, json_schema_input_type=NameOrPath | Model)] = Model()
+    model: BundleOrModel = Model()
     """Which model bundle classifies: a name, a path, or a mapping that pins its hash as well."""
     replay: Annotated[tuple[Replay, ...], Field(max_length=64)] = ()
     """Recordings to publish as watches would."""

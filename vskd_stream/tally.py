@@ -28,17 +28,25 @@ class Tally:
         self._kinds: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def drop(self, who: str, reason: str, detail: str = "", *, count: int = 1) -> None:
-        """Count what was dropped, and warn unless the same was warned of within the last minute."""
-        if count <= 0:
-            return
+        """Count what was dropped or refused, and warn unless the same was told within the last minute."""
+        if self._is_due(who, reason, count):
+            _log.warning("dropped", who=who, reason=reason, detail=detail, count=self._untold(who, reason))
+
+    def gap(self, who: str, reason: str, *, count: int = 1) -> None:
+        """Count holes in a stream: nobody dropped anything, but somebody may want to know why it pauses."""
+        if self._is_due(who, f"gap_{reason}", count):
+            _log.info("gap", who=who, reason=reason, count=self._untold(who, f"gap_{reason}"))
+
+    def _is_due(self, who: str, reason: str, count: int) -> bool:
         self.counts[reason] += count
-        now_s = self._monotonic_s()
-        warned_s, since = self._kinds.get((who, reason), (-_REPEAT_AFTER_S, 0))
-        if now_s - warned_s < _REPEAT_AFTER_S:
-            self._kinds[who, reason] = (warned_s, since + count)
-            return
-        self._kinds[who, reason] = (now_s, 0)
-        self._kinds.move_to_end((who, reason))
+        told_s, untold = self._kinds.get((who, reason), (-_REPEAT_AFTER_S, 0))
+        self._kinds[who, reason] = (told_s, untold + count)
         if len(self._kinds) > _KINDS:
             self._kinds.popitem(last=False)
-        _log.warning("dropped", who=who, reason=reason, detail=detail, count=since + count)
+        return self._monotonic_s() - told_s >= _REPEAT_AFTER_S
+
+    def _untold(self, who: str, reason: str) -> int:
+        _, untold = self._kinds[who, reason]
+        self._kinds[who, reason] = (self._monotonic_s(), 0)
+        self._kinds.move_to_end((who, reason))
+        return untold

@@ -57,10 +57,10 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Queue a job, never blocking; beyond the bound the oldest window gives way, and is reported."""
         self._jobs.append(job)
-        self._windows += isinstance(job.cut, Window)
+        self._windows += isinstance(job.cut.piece, Window)
         if self._windows > self._max_queued:
             # Gaps stay: they are few, and an event must end where its stream did.
-            oldest = next(i for i, queued in enumerate(self._jobs) if isinstance(queued.cut, Window))
+            oldest = next(i for i, queued in enumerate(self._jobs) if isinstance(queued.cut.piece, Window))
             dropped = self._jobs[oldest]
             del self._jobs[oldest]
             self._windows -= 1
@@ -77,14 +77,14 @@ class Worker:
                 self._wake.clear()
                 while self._jobs:
                     jobs = self._take()
-                    windows = [job.cut.acc_g for job in jobs if isinstance(job.cut, Window)]
+                    windows = [job.cut.piece.acc_g for job in jobs if isinstance(job.cut.piece, Window)]
                     scores = iter(
                         await loop.run_in_executor(executor, self._classify, np.stack(windows))
                         if windows
                         else ()
                     )
                     for job in jobs:
-                        self._deliver(job, next(scores) if isinstance(job.cut, Window) else None)
+                        self._deliver(job, next(scores) if isinstance(job.cut.piece, Window) else None)
                 self._idle.set()
 
     async def drain(self) -> None:
@@ -96,7 +96,7 @@ class Worker:
         windows = 0
         while self._jobs and windows < self._max_batch:
             job = self._jobs.popleft()
-            windows += isinstance(job.cut, Window)
+            windows += isinstance(job.cut.piece, Window)
             jobs.append(job)
         self._windows -= windows
         return jobs

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paho.mqtt.client import topic_matches_sub
-
 from vskd_stream.decode import decode
 from vskd_stream.errors import DecodeError
 from vskd_stream.samples import Samples
@@ -30,7 +28,7 @@ class MqttReader:
         Raises:
             DecodeError: The payload is not what its source promises.
         """
-        source = next((source for source in self._sources if topic_matches_sub(source.topic, topic)), None)
+        source = next((source for source in self._sources if source.matches(topic)), None)
         if source is None:
             raise DecodeError("no_source", f"no source's topic filter matches {topic[:100]!r}")
         if len(payload) > self._max_payload_bytes:

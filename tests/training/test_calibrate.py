@@ -1,0 +1,46 @@
+"""Temperature and thresholds hold what they promise on the windows they were chosen on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.calibrate import temperature, unknown_below
+from training.evaluate import unknown_share
+
+LABELS = ("a", "b", "c")
+
+
+@pytest.mark.parametrize("true_temperature", [0.3, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(true_temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = 2.0 * rng.standard_normal((20_000, 3))
+    noisy = logits / true_temperature + rng.gumbel(size=logits.shape)
+    assert temperature(logits, noisy.argmax(1)) == pytest.approx(true_temperature, rel=0.06)
+
+
+def test_a_constant_added_to_a_windows_logits_changes_no_temperature() -> None:
+    rng = np.random.default_rng(0)
+    logits, truth = rng.standard_normal((500, 3)), rng.integers(3, size=500)
+    shifted = logits + rng.standard_normal((500, 1))
+    assert temperature(shifted, truth) == pytest.approx(temperature(logits, truth), rel=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), windows=st.integers(1, 300), share=st.floats(0.0, 0.5))
+def test_no_more_than_the_share_of_known_windows_becomes_unknown(
+    seed: int, windows: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet((0.5, 0.5, 0.5), windows).astype(np.float32)
+    thresholds = unknown_below(probabilities, LABELS, share=share)
+    assert unknown_share(probabilities, thresholds, LABELS) <= share
+    assert all(0.0 <= threshold <= 1.0 for threshold in thresholds.values())
+
+
+def test_a_label_that_never_wins_takes_the_threshold_of_all() -> None:
+    probabilities = np.array([[0.5, 0.4, 0.1], [0.9, 0.05, 0.05], [0.3, 0.6, 0.1]], np.float32)
+    thresholds = unknown_below(probabilities, LABELS, share=0.0)
+    assert thresholds == {"a": 0.5, "b": pytest.approx(0.6, abs=1e-3), "c": 0.5}

@@ -1,0 +1,63 @@
+"""An experiment is one file: checked whole, hashed by what the weights depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.training import toys
+from training import experiment as experiments
+from vskd_stream.errors import ConfigError
+
+CONFIGS = sorted(toys.SMOKE.parent.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_experiment_loads_and_bears_its_files_name(path: Path) -> None:
+    assert experiments.load(path).name == path.stem
+
+
+def changed(tmp_path: Path, **sections: object) -> Path:
+    document = yaml.safe_load(toys.SMOKE.read_text())
+    for name, section in sections.items():
+        document[name] = document[name] | section if isinstance(section, dict) else section
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
+    path = changed(tmp_path, fit={"epochs": 0, "epoch": 3}, seed=-1)
+    with pytest.raises(ConfigError) as caught:
+        experiments.load(path)
+    places = sorted(problem.split(":")[0] for problem in caught.value.problems)
+    assert places == ["fit.epoch", "fit.epochs", "seed"]
+
+
+def test_a_subject_on_two_sides_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one side only"):
+        experiments.load(changed(tmp_path, split={"test": ["5", "1"]}))
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "name: [", "\x00"])
+def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"experiment\.yaml: \d+ problem"):
+        experiments.load(path)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        experiments.load(tmp_path / "none.yaml")
+
+
+def test_the_identity_changes_with_what_the_weights_depend_on_and_with_nothing_else(tmp_path: Path) -> None:
+    identity = toys.smoke_experiment().identity
+    assert experiments.load(changed(tmp_path, decisions={"switch_after_s": 4.0})).identity == identity
+    assert experiments.load(changed(tmp_path, export={"golden_windows": 1})).identity == identity
+    assert experiments.load(changed(tmp_path, seed=2)).identity != identity
+    assert experiments.load(changed(tmp_path, fit={"epochs": 9})).identity != identity
+    assert experiments.load(changed(tmp_path, signal={"hop_samples": 5})).identity != identity

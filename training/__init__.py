@@ -1,0 +1,1 @@
+"""Training: it may import ``vskd_stream``; the other way is forbidden."""

@@ -1,0 +1,66 @@
+"""Temperature and thresholds: what is chosen after learning, on the validation subjects alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_COLDEST, _HOTTEST = 0.05, 20.0
+_SECTIONS = 60
+
+
+def temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """The divisor of (w, labels) logits that gives the true labels the highest likelihood (Guo et al. 2017).
+
+    The negative log-likelihood is convex in the inverse temperature, so a golden-section search on
+    its logarithm finds the minimum.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        scaled -= scaled.max(1, keepdims=True)
+        normaliser = np.log(np.exp(scaled).sum(1))
+        return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+
+    golden = (np.sqrt(5.0) - 1.0) / 2.0
+    low, high = np.log(_COLDEST), np.log(_HOTTEST)
+    inner, outer = high - golden * (high - low), low + golden * (high - low)
+    loss_inner, loss_outer = loss(inner), loss(outer)
+    for _ in range(_SECTIONS):
+        if loss_inner < loss_outer:
+            high, outer, loss_outer = outer, inner, loss_inner
+            inner = high - golden * (high - low)
+            loss_inner = loss(inner)
+        else:
+            low, inner, loss_inner = inner, outer, loss_outer
+            outer = low + golden * (high - low)
+            loss_outer = loss(outer)
+    return float(np.exp(0.5 * (low + high)))
+
+
+def unknown_below(
+    probabilities: NDArray[np.float32], labels: Sequence[str], *, share: float
+) -> dict[str, float]:
+    """Per label, the threshold under which at most ``share`` of the windows it wins fall.
+
+    Args:
+        probabilities: (w, labels), smoothed as the events smooth them; all of known activities.
+        labels: Their names.
+        share: Part of the windows that may become unknown, of each winning label.
+    """
+    won, top = probabilities.argmax(1), probabilities.max(1)
+    # A label that never wins here has shown nothing of its own: it takes what holds for all.
+    overall = _lower_quantile(top, share)
+    return {
+        label: _lower_quantile(top[won == i], share) if (won == i).any() else overall
+        for i, label in enumerate(labels)
+    }
+
+
+def _lower_quantile(values: NDArray[np.float32], share: float) -> float:
+    # An observed value, so that "less than it" counts no more than the share; rounded down to read well.
+    quantile = float(np.quantile(values, share, method="lower"))
+    return math.floor(quantile * 1e4) / 1e4

@@ -1,0 +1,82 @@
+"""The model card: what the model is for, how well it does on people it never saw, and where it fails."""
+
+from __future__ import annotations
+
+from training.evaluate import Figures, Judgement, table
+from training.experiment import Experiment
+
+_POOR_F1 = 0.6
+
+_CARD = """\
+# {name} ({precision})
+
+Tells {labels} activities apart from a wrist's acceleration: a window of {window_s:g} s every {hop_s:g} s.
+A ResNet18 that reads Gramian Angular Fields, taught from labels alone (no camera teacher).
+
+## Data
+
+{attribution} Licence: {licence}.
+
+Subjects learned from: {train}. Subjects who chose the temperature and the thresholds: {validation}
+({validation_subjects}). Subjects judged below, who chose nothing: {test} ({test_subjects}). The last epoch
+was taken, not the best.
+
+## Figures, test subjects
+
+| | accuracy | macro-F1 | calibration error (ECE) |
+|---|---|---|---|
+| single windows | {windows.accuracy:.3f} | {windows.macro_f1:.3f} | {windows.ece:.3f} |
+| mean of {smoothing} windows | {smoothed.accuracy:.3f} | {smoothed.macro_f1:.3f} | {smoothed.ece:.3f} |
+
+Single windows by subject: {worst_subject:.3f} to {best_subject:.3f}.
+{unknown:.1%} of the windows, smoothed, would be called unknown.
+
+By label, mean of {smoothing} windows, none called unknown:
+
+{table}
+
+## Where it fails
+
+{failures}
+- It knows these activities and no other. Unsure windows become `unknown`, but the thresholds were set on
+  known activities: something else may well get a wrong name with confidence.
+- Not a medical device, and not tested on falls.
+"""
+
+
+def write_card(experiment: Experiment, *, precision: str, test: Judgement) -> str:
+    """Markdown, of how the model came to be and how it does on the test subjects."""
+    smoothed, subjects = test.smoothed, test.subjects
+    split, signal, source = experiment.split, experiment.signal, experiment.source
+    return _CARD.format(
+        name=experiment.name,
+        precision=precision,
+        labels=len(experiment.labels),
+        window_s=signal.window_s,
+        hop_s=signal.hop_samples / signal.sampling_rate_hz,
+        attribution=source.attribution,
+        licence=source.licence,
+        train=len(split.train),
+        validation=len(split.validation),
+        validation_subjects=", ".join(split.validation),
+        test=len(split.test),
+        test_subjects=", ".join(split.test),
+        windows=test.windows,
+        smoothed=smoothed,
+        smoothing=experiment.decisions.smoothing_windows,
+        worst_subject=min(subjects.values()),
+        best_subject=max(subjects.values()),
+        unknown=test.unknown,
+        table=table(smoothed),
+        failures="\n".join([*_failures(smoothed), *source.limits]),
+    )
+
+
+def _failures(figures: Figures) -> list[str]:
+    """An item for each label that is told badly, worst first."""
+    poor = [(f.f1, label, f) for label, f in figures.labels.items() if f.windows and f.f1 < _POOR_F1]
+    return [
+        f"- `{label}`: F1 {f1:.2f}; {f.recall:.0%} of it is found"
+        + (f", and most of the rest is called `{f.most_often_taken_for}`." if f.most_often_taken_for else ".")
+        for f1, label, f in sorted(poor, key=lambda item: item[:2])
+    ]

@@ -1,0 +1,148 @@
+"""One experiment: everything that decides what a model becomes, in one frozen file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.augment import Augmentation
+from training.datasets import Recording, Source, wisdm
+from training.datasets.splits import SubjectSplit
+from vskd_stream.errors import ConfigError
+from vskd_stream.image import ImageSpec
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetChoice(_Frozen):
+    """Which recordings are learned from."""
+
+    kind: Literal["wisdm"]
+    file: str = Field(min_length=1)
+    """Its name in the folder given with --data."""
+
+
+class Signal(_Frozen):
+    """From samples to windows; goes into the manifest as it stands."""
+
+    sampling_rate_hz: float = Field(ge=1.0, le=1000.0)
+    window_samples: int = Field(ge=8, le=4096)
+    hop_samples: int = Field(ge=1, le=4096)
+    max_gap_s: float = Field(gt=0.0, le=5.0)
+    """A longer hole between two samples breaks the stream."""
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.sampling_rate_hz
+
+
+class StudentChoice(_Frozen):
+    """The network's size."""
+
+    width: int = Field(default=64, ge=4, le=256)
+    """Channels of the first stage; 64 makes it a ResNet18."""
+    features: int = Field(default=300, ge=2, le=4096)
+    """Size of the tap."""
+
+
+class Fit(_Frozen):
+    """How the weights are found."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    windows_per_epoch: int = Field(ge=1)
+    batch_size: int = Field(ge=2, le=4096)
+    peak_learning_rate: float = Field(gt=0.0, le=1.0)
+    """One cycle: up to here over the first quarter, then down to nothing."""
+    weight_decay: float = Field(ge=0.0, le=1.0)
+    label_smoothing: float = Field(ge=0.0, lt=1.0)
+    threads: int = Field(ge=1, le=256)
+    autocast: Literal["bfloat16", "off"] = "bfloat16"
+    """Arithmetic of the convolutions while learning."""
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return max(1, self.windows_per_epoch // self.batch_size)
+
+
+class Decisions(_Frozen):
+    """How scores become events; the thresholds are found on the validation subjects."""
+
+    smoothing_windows: int = Field(ge=1, le=64)
+    switch_after_s: float = Field(ge=0.0, le=60.0)
+    update_every_s: float = Field(gt=0.0, le=3600.0)
+    unknown_share: float = Field(ge=0.0, le=0.5)
+    """At most this part of the validation windows, whose activity is known, becomes ``unknown``."""
+
+
+class Export(_Frozen):
+    """How the weights become a bundle."""
+
+    calibration_windows: int = Field(ge=8, le=65_536)
+    """Training windows from which the int8 ranges are measured."""
+    golden_windows: int = Field(ge=1, le=64)
+    golden_tolerance: dict[Literal["fp32", "int8"], Annotated[float, Field(gt=0.0, le=0.1)]]
+    """Largest difference of a golden probability that another machine may show."""
+    max_int8_loss: float = Field(ge=0.0, le=1.0)
+    """The int8 bundle is refused if its validation accuracy is lower than fp32's by more than this."""
+
+
+class Experiment(_Frozen):
+    """Version 1 of configs/train/*.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    seed: int = Field(ge=0, lt=2**32)
+    dataset: DatasetChoice
+    split: SubjectSplit
+    signal: Signal
+    image: ImageSpec
+    student: StudentChoice = StudentChoice()
+    augmentation: Augmentation
+    fit: Fit
+    decisions: Decisions
+    export: Export
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that the weights depend on; decisions and export may change afterwards."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"decisions", "export"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def source(self) -> Source:
+        """Where the recordings come from."""
+        return wisdm.SOURCE
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model tells apart, in the order of its outputs."""
+        return self.source.labels
+
+    def recordings(self, folder: Path) -> list[Recording]:
+        """Everything the data set holds; ``DatasetError`` if it is missing or damaged."""
+        return wisdm.load(folder / self.dataset.file)
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment; ``ConfigError`` names every problem."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            document = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(path, [f"cannot be read: {error}"]) from error
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise ConfigError(path, problems) from error

@@ -1,0 +1,204 @@
+"""Student → bundle, in float32 and int8; refused where the golden pair or the accuracy does not hold.
+
+The validation subjects choose temperature and thresholds. The test subjects only fill in the card,
+through the very path that serves: nothing here looks at them before everything is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.augment import Augmentation
+from training.bundling import write_bundle
+from training.calibrate import temperature, unknown_below
+from training.card import write_card
+from training.datasets import Recording
+from training.evaluate import Judgement, Predictions, judge, predict
+from training.experiment import Experiment
+from training.graph import INPUT, OUTPUT, float32_graph, int8_graph
+from training.student import Student
+from training.windows import RandomWindows, Stretch, cut
+from vskd_stream import _ort
+from vskd_stream.bundle import load
+from vskd_stream.classify import Classifier
+from vskd_stream.errors import VskdError
+from vskd_stream.image import encode_batch
+from vskd_stream.manifest import Dataset, Decision
+
+Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+_BATCH = 32
+_CLEAR_MARGIN = 0.1
+_TELLING_MARGIN = 0.5
+_AS_RECORDED = Augmentation(rotation_deg=0.0, scale=0.0, speed=0.0, noise_g=0.0)
+
+
+class ExportError(VskdError):
+    """A model that must not be shipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Where a bundle stands and what it reaches, through the serving path."""
+
+    path: Path
+    validation: Judgement
+    test: Judgement
+
+
+def bundle_path(experiment: Experiment, precision: Precision, *, run: Path) -> Path:
+    """Where ``export`` puts a bundle."""
+    return run / f"{experiment.name}-{precision}.onnx"
+
+
+def export(
+    experiment: Experiment,
+    student: Student,
+    recordings: Sequence[Recording],
+    *,
+    run: Path,
+    say: Callable[[str], None] = print,
+) -> dict[Precision, Exported]:
+    """Write both bundles into ``run``.
+
+    Raises:
+        ExportError: int8 loses more validation accuracy than the experiment allows, or too few windows
+            are told clearly enough for a golden pair. Nothing is left in ``run`` that was refused.
+        BundleError: A bundle's golden pair does not come out.
+    """
+    validation = cut(experiment.split.select(recordings, "validation"), experiment.signal)
+    test = cut(experiment.split.select(recordings, "test"), experiment.signal)
+    run.mkdir(parents=True, exist_ok=True)
+    float32 = float32_graph(student, experiment.image)
+    graphs: dict[Precision, bytes] = {
+        "fp32": float32,
+        "int8": int8_graph(float32, _calibration_images(experiment, recordings)),
+    }
+    exported: dict[Precision, Exported] = {}
+    for precision in PRECISIONS:
+        path = bundle_path(experiment, precision, run=run)
+        exported[precision] = _export(
+            experiment, graphs[precision], precision=precision, path=path, validation=validation, test=test
+        )
+        figures = exported[precision].validation.windows
+        say(f"{path}: validation accuracy {figures.accuracy:.4f}, ECE {figures.ece:.4f}")
+    loss = exported["fp32"].validation.windows.accuracy - exported["int8"].validation.windows.accuracy
+    if loss > experiment.export.max_int8_loss:
+        exported["int8"].path.unlink()
+        raise ExportError(
+            f"int8 loses {100 * loss:.2f} points of validation accuracy, more than the "
+            f"{100 * experiment.export.max_int8_loss:.2f} that max_int8_loss allows; ship fp32"
+        )
+    return exported
+
+
+def _export(
+    experiment: Experiment,
+    graph: bytes,
+    *,
+    precision: Precision,
+    path: Path,
+    validation: Sequence[Stretch],
+    test: Sequence[Stretch],
+) -> Exported:
+    threads, decisions = experiment.fit.threads, experiment.decisions
+    session = _ort.open_session(graph, threads=threads)
+
+    def logits(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        images = encode_batch(windows, spec=experiment.image)
+        answer: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
+        return answer
+
+    scores = predict(logits, validation)
+    divisor = temperature(*scores.pooled())
+    scaled = Predictions(validation, [softmax(part / divisor) for part in scores.probabilities])
+    smoothed, _ = scaled.smoothed(decisions.smoothing_windows).pooled()
+    decision = Decision(
+        smoothing_windows=decisions.smoothing_windows,
+        switch_after_s=decisions.switch_after_s,
+        update_every_s=decisions.update_every_s,
+        unknown_below=unknown_below(smoothed, experiment.labels, share=decisions.unknown_share),
+    )
+    goldens = golden_windows(scaled, experiment.export.golden_windows)
+
+    def write(card: str) -> None:
+        source = experiment.source
+        manifest = {
+            "name": experiment.name,
+            "labels": experiment.labels,
+            **experiment.signal.model_dump(),
+            "image": experiment.image,
+            "temperature": divisor,
+            "decision": decision,
+            "precision": precision,
+            "golden_tolerance": experiment.export.golden_tolerance[precision],
+            "trained_on": (
+                Dataset(
+                    name=source.name,
+                    licence=source.licence,
+                    attribution=source.attribution,
+                    subjects=experiment.split.train,
+                ),
+            ),
+            "card": card,
+        }
+        write_bundle(path, graph, manifest=manifest, golden_windows=goldens)
+
+    def judged(stretches: Sequence[Stretch]) -> Judgement:
+        classifier = Classifier(load(path), threads=threads)
+        predictions = predict(classifier.classify, stretches)
+        return judge(predictions, labels=experiment.labels, decision=decision)
+
+    write("")
+    on_validation, on_test = judged(validation), judged(test)
+    write(write_card(experiment, precision=precision, test=on_test))
+    return Exported(path, on_validation, on_test)
+
+
+def golden_windows(predictions: Predictions, count: int) -> NDArray[np.float32]:
+    """(count, 3, n) windows of different labels, rightly told with a margin that damage would move.
+
+    A probability near 1 hides an error of the logits; one that is nearly tied flips without one.
+    """
+    windows = np.concatenate([stretch.windows for stretch in predictions.stretches])
+    probabilities, truth = predictions.pooled()
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    margin = first - second
+    eligible = (probabilities.argmax(1) == truth) & (margin > _CLEAR_MARGIN)
+    chosen = []
+    for label in np.unique(truth[eligible]):
+        of_label = np.flatnonzero(eligible & (truth == label))
+        chosen.append(of_label[np.abs(margin[of_label] - _TELLING_MARGIN).argmin()])
+    if len(chosen) < count:
+        raise ExportError(f"only {len(chosen)} labels are told clearly, too few for {count} golden windows")
+    spread = np.linspace(0, len(chosen) - 1, count).round().astype(int)
+    goldens: NDArray[np.float32] = windows[np.array(chosen)[spread]]
+    return goldens
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(w, labels) probabilities of logits."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    probabilities: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def _calibration_images(experiment: Experiment, recordings: Sequence[Recording]) -> NDArray[np.float32]:
+    """Training windows as recorded, every label equally often."""
+    supply = RandomWindows(
+        experiment.split.select(recordings, "train"),
+        signal=experiment.signal,
+        image=experiment.image,
+        augmentation=_AS_RECORDED,
+        seed=experiment.seed,
+    )
+    rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
+    windows, _ = supply.draw(rng, experiment.export.calibration_windows)
+    return encode_batch(windows, spec=experiment.image)

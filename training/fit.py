@@ -1,0 +1,158 @@
+"""One readable loop. It knows batches and a task's "loss"; it knows no method and no data set."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.experiment import Fit
+from vskd_stream.errors import VskdError
+
+Batches = Callable[[int], Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]]
+"""An epoch's number to its (images, labels)."""
+
+_RISE = 0.25
+_START = 1 / 25
+
+
+class FitError(VskdError):
+    """A run that cannot be continued."""
+
+
+def one_cycle(step: int, *, steps: int, peak: float) -> float:
+    """Learning rate of a step: up along half a cosine, then down to nothing along another."""
+    rise = max(1.0, _RISE * steps)
+    if step < rise:
+        return peak * (_START + (1.0 - _START) * 0.5 * (1.0 - math.cos(math.pi * step / rise)))
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+
+
+def fit(
+    task: nn.Module,
+    *,
+    batches: Batches,
+    settings: Fit,
+    seed: int,
+    checkpoint: Path,
+    identity: str,
+    say: Callable[[str], None] = print,
+    after_epoch: Callable[[], str] = str,
+) -> None:
+    """Teach ``task``, beginning where ``checkpoint`` stops if it exists.
+
+    Args:
+        task: Called with images (b, channels, s, s) and labels (b,), answers with at least "loss" and
+            "logits"; its parameters that require a gradient are learned.
+        batches: The windows of an epoch; must depend on nothing but the epoch's number.
+        settings: How long and how fast.
+        seed: Seeds torch anew for each epoch, for what the task draws.
+        checkpoint: Written after every epoch, never half.
+        identity: What the run's outcome depends on; a checkpoint of another is refused.
+        say: Receives a line per epoch.
+        after_epoch: Its answer is appended to that line.
+
+    Raises:
+        FitError: The checkpoint is damaged or another run's, or the loss is no longer a number.
+    """
+    torch.set_num_threads(settings.threads)
+    # torch's annotations do not know this form.
+    task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=settings.peak_learning_rate, weight_decay=settings.weight_decay)
+    first = _resume(checkpoint, task, optimiser, identity)
+    if first > 0:
+        say(f"resumed after epoch {first} of {settings.epochs}")
+    began = time.monotonic()
+    for epoch in range(first, settings.epochs):
+        loss, accuracy = _epoch(task, optimiser, batches=batches, settings=settings, seed=seed, epoch=epoch)
+        _save(checkpoint, task, optimiser, identity, epoch + 1)
+        note = after_epoch()
+        spent_s = time.monotonic() - began
+        left_s = spent_s / (epoch + 1 - first) * (settings.epochs - epoch - 1)
+        say(
+            f"epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}{note}  "
+            f"{spent_s / 60:.1f} min, {left_s / 60:.1f} min to go at this pace"
+        )
+
+
+def _epoch(
+    task: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    *,
+    batches: Batches,
+    settings: Fit,
+    seed: int,
+    epoch: int,
+) -> tuple[float, float]:
+    """One epoch; mean loss and accuracy on what was learned from."""
+    task.train()
+    torch.manual_seed((seed << 20) + epoch)
+    step = epoch * settings.batches
+    loss_sum, right, seen = 0.0, 0, 0
+    for images, labels in batches(epoch):
+        for group in optimiser.param_groups:
+            group["lr"] = one_cycle(
+                step, steps=settings.epochs * settings.batches, peak=settings.peak_learning_rate
+            )
+        x = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        y = torch.from_numpy(labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.autocast == "bfloat16"):
+            result = task(x, y)
+        loss = result["loss"]
+        if not math.isfinite(loss.item()):
+            raise FitError(f"the loss became {loss.item()} in epoch {epoch + 1}: lower peak_learning_rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss_sum += loss.item() * len(labels)
+        right += int((result["logits"].argmax(1) == y).sum())
+        seen += len(labels)
+        step += 1
+    return loss_sum / seen, right / seen
+
+
+def _save(path: Path, task: nn.Module, optimiser: torch.optim.Optimizer, identity: str, epochs: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "identity": identity,
+            "epochs": epochs,
+            "task": task.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        },
+        partial,
+    )
+    # A kill in the middle of writing must leave the last whole checkpoint in place.
+    partial.replace(path)
+
+
+def _resume(path: Path, task: nn.Module, optimiser: torch.optim.Optimizer | None, identity: str) -> int:
+    """Load what ``_save`` wrote, if it is there; the number of epochs done."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch raises anything from KeyError to UnpicklingError
+        raise FitError(f"checkpoint {path} cannot be read ({error}); remove it to start over") from error
+    if found != identity:
+        raise FitError(f"checkpoint {path} belongs to another configuration; remove it to start over")
+    task.load_state_dict(state["task"])
+    if optimiser is not None:
+        optimiser.load_state_dict(state["optimiser"])
+    return int(state["epochs"])
+
+
+def restore(task: nn.Module, *, checkpoint: Path, identity: str, epochs: int) -> None:
+    """Load a finished run's weights into ``task``; ``FitError`` if there is none."""
+    done = _resume(checkpoint, task, None, identity)
+    if done < epochs:
+        raise FitError(f"checkpoint {checkpoint}: {done} of {epochs} epochs done; run vskd-train train first")

@@ -1,0 +1,102 @@
+"""The student: a ResNet18 that reads Gramian Angular Fields, with the paper's 300-d tap.
+
+He et al., "Deep Residual Learning for Image Recognition" (2016), basic blocks [2, 2, 2, 2]; the two
+layers after the pooling are those of VSKD (arXiv 2112.01849): 512 -> features -> ReLU -> logits.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
+from torch import Tensor, nn
+
+FEATURES = 300
+_WIDTHS = (64, 128, 256, 512)
+_BLOCKS_PER_STAGE = 2
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + cast("Tensor", self.shortcut(x)))
+
+
+class Student(nn.Module):
+    """ResNet18 from images to logits.
+
+    Args:
+        channels: Image channels, 3 or 6.
+        classes: Number of labels.
+        width: Channels of the first stage; the others double it. 64 is ResNet18.
+        features: Size of the tap.
+    """
+
+    def __init__(
+        self, *, channels: int, classes: int, width: int = _WIDTHS[0], features: int = FEATURES
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        blocks: list[nn.Module] = []
+        inputs = width
+        for stage in range(len(_WIDTHS)):
+            outputs = width << stage
+            for block in range(_BLOCKS_PER_STAGE):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(inputs, outputs, stride=stride))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.tap = nn.Linear(inputs, features)
+        self.head = nn.Linear(features, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, images: Tensor) -> Tensor:
+        """(b, channels, s, s) images to the (b, features) tap, after its ReLU."""
+        pooled = self.blocks(self.stem(images)).mean(dim=(2, 3))
+        return F.relu(self.tap(pooled))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, channels, s, s) images in [-1, 1] to (b, classes) logits."""
+        return cast("Tensor", self.head(self.features(images)))
+
+
+class Supervised(nn.Module):
+    """The task of learning from labels alone; its ``student`` is what is shipped."""
+
+    def __init__(self, student: Student, *, label_smoothing: float) -> None:
+        super().__init__()
+        self.student = student
+        self.label_smoothing = label_smoothing
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """(b, channels, s, s) images and (b,) int64 labels to a scalar "loss" and (b, classes) "logits"."""
+        logits = self.student(images).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return {"loss": loss, "logits": logits}
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers the module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,113 @@
+"""Recording → windows → images, by the serving path's own resampler, cutter and encoder.
+
+Nothing here computes a sample or a pixel of its own: augmented windows differ from served ones by
+what ``augment`` did to the acceleration, and by nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.augment import Augmentation, augment, reach_samples
+from training.datasets import DatasetError, Recording
+from training.experiment import Signal
+from vskd_stream.image import ImageSpec, encode_batch
+from vskd_stream.resample import Block, Resampler
+from vskd_stream.window import Window, WindowCutter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """The windows of one uninterrupted recording, as a gateway would have cut them."""
+
+    subject: str
+    label: int
+    windows: NDArray[np.float32]
+    """(w, 3, n) acceleration in g, a hop apart, w >= 1."""
+
+
+def resample(recording: Recording, signal: Signal) -> list[Block]:
+    """The recording on the model's grid."""
+    resampler = Resampler(rate_hz=signal.sampling_rate_hz, max_gap_s=signal.max_gap_s)
+    return resampler.push(recording.t_s, recording.acc_g, sampling_rate_hz=recording.sampling_rate_hz)
+
+
+def cut(recordings: Sequence[Recording], signal: Signal) -> list[Stretch]:
+    """What a gateway would have cut; a gap within a recording begins another stretch."""
+    stretches = []
+    for recording in recordings:
+        for block in resample(recording, signal):
+            cutter = WindowCutter(window_samples=signal.window_samples, hop_samples=signal.hop_samples)
+            windows: list[Window] = cutter.push(block)
+            if windows:
+                stacked = np.stack([window.acc_g for window in windows])
+                stretches.append(Stretch(recording.subject, recording.label, stacked))
+    if not stretches:
+        raise DatasetError("windows", f"no recording is as long as a window of {signal.window_s:g} s")
+    return stretches
+
+
+class RandomWindows:
+    """An endless supply of augmented windows at random offsets, every label equally often.
+
+    What an epoch draws depends on the seed and the epoch's number alone, so a resumed run sees what
+    an undisturbed one would have seen.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        signal: Signal,
+        image: ImageSpec,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self._n = signal.window_samples
+        self._image = image
+        self._augmentation = augmentation
+        self._seed = seed
+        self._reach = reach_samples(augmentation, self._n)
+        pieces: list[NDArray[np.float32]] = []
+        starts: dict[int, list[NDArray[np.int64]]] = {}
+        position = 0
+        for recording in recordings:
+            for block in resample(recording, signal):
+                count = len(block.acc_g) - self._reach + 1
+                if count > 0:
+                    offsets = np.arange(position, position + count, dtype=np.int64)
+                    starts.setdefault(recording.label, []).append(offsets)
+                    pieces.append(block.acc_g)
+                    position += len(block.acc_g)
+        if not pieces:
+            raise DatasetError("windows", f"no recording has the {self._reach} samples that a window needs")
+        self._acc_g = np.concatenate(pieces)
+        self._labels = np.array(sorted(starts), np.int64)
+        self._starts = [np.concatenate(starts[label]) for label in sorted(starts)]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The labels that occur, ascending."""
+        return self._labels
+
+    def epoch(
+        self, number: int, *, batches: int, batch_size: int
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Images (b, channels, s, s) and labels (b,), ``batches`` times; each image array is reused."""
+        rng = np.random.default_rng([self._seed, number])
+        size = self._image.size
+        images = np.empty((batch_size, self._image.channels, size, size), np.float32)
+        for _ in range(batches):
+            windows, labels = self.draw(rng, batch_size)
+            yield encode_batch(windows, spec=self._image, out=images), labels
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(count, 3, n) augmented windows and their (count,) labels."""
+        classes = rng.integers(len(self._labels), size=count)
+        starts = np.array([self._starts[c][rng.integers(len(self._starts[c]))] for c in classes])
+        segments = self._acc_g[starts[:, np.newaxis] + np.arange(self._reach)]
+        return augment(segments, self._n, self._augmentation, rng), self._labels[classes]

@@ -1,0 +1,317 @@
+"""One connection to a broker, from dialling to its end: paho's protocol machine on our event loop.
+
+paho is driven through the interface that it offers to foreign event loops. Only the socket is made
+here: paho would block the loop for seconds while dialling, and never close one whose TLS failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from vskd_stream._dial import dial, explain
+from vskd_stream.endpoint import Endpoint
+from vskd_stream.errors import BrokerError
+from vskd_stream.publication import Publication
+
+_WINDOW = 20
+"""QoS 1 messages that may await their acknowledgement at once; a broker may ask for fewer."""
+_MAX_UNSENT = 1000
+"""QoS 0 messages that may wait for a slow socket."""
+_DIALLED_S = 30.0
+"""``dial`` minds its own time; this is for a resolver that never answers."""
+_ANSWER_S = 10.0
+_GOODBYE_S = 0.5
+_TICK_S = 1.0
+_HEADER_BYTES = 16
+"""What MQTT adds to topic and payload, at most."""
+_TLS_BURST = 32
+"""Packets taken from the TLS layer before the rest of the loop gets its turn."""
+
+_HINTS = {
+    "Not authorized": " (wrong username or password, or none given?)",
+    "Bad user name or password": " (wrong username or password?)",
+    "Session taken over": " (does another gateway have the same name?)",
+    "Unsupported protocol version": " (try the other `protocol`)",
+}
+
+_T = TypeVar("_T")
+
+
+class Link:
+    """A connection that lives once: ``open``, then ``live`` until it is ``lost``."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        will: Publication,
+        on_message: Callable[[paho.MQTTMessage], None],
+        on_acknowledged: Callable[[int, str | None], None],
+        max_packet_bytes: int,
+    ) -> None:
+        """``on_acknowledged(id, refusal)`` tells that the broker has taken a QoS 1 message, or why not."""
+        self.window = _WINDOW
+        """QoS 1 messages that this broker takes at once."""
+        self.max_publication_bytes = 2**28
+        """The largest message that this broker takes; MQTT's own bound unless it said otherwise."""
+        self._endpoint = endpoint
+        self._is_v5 = endpoint.protocol == "5"
+        self._on_message = on_message
+        self._on_acknowledged = on_acknowledged
+        self._max_packet_bytes = max_packet_bytes
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        """Done when the connection has ended; why, for a person."""
+        self._dialled: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._accepted: asyncio.Future[str | None] = self._loop.create_future()
+        self._subscribed: asyncio.Future[Sequence[ReasonCode]] = self._loop.create_future()
+        self._unsent: set[int] = set()
+        self._complaints = _Complaints()
+        self._client = self._make_client(will)
+
+    async def open(self, subscriptions: Sequence[str]) -> dict[str, str]:
+        """Connect, and subscribe with QoS 1; returns the filters that the broker refused, and why.
+
+        Raises:
+            BrokerError: it came to nothing; the reason is for a person.
+        """
+        threading.Thread(target=self._dial, name="mqtt-dial", daemon=True).start()
+        if error := await self._answer(self._dialled, "connection", within_s=_DIALLED_S):
+            raise BrokerError(str(self._endpoint), explain(error))
+        self._introduce()
+        if refusal := await self._answer(self._accepted, "answer to our CONNECT", within_s=_ANSWER_S):
+            raise BrokerError(str(self._endpoint), refusal)
+        if not subscriptions:
+            return {}
+        if self._is_v5:
+            self._client.subscribe([(one, SubscribeOptions(qos=1)) for one in subscriptions])
+        else:
+            self._client.subscribe([(one, 1) for one in subscriptions])
+        codes = await self._answer(self._subscribed, "answer to our SUBSCRIBE", within_s=_ANSWER_S)
+        return {one: str(code) for one, code in zip(subscriptions, codes, strict=False) if code.is_failure}
+
+    async def live(self) -> str:
+        """Show signs of life until the connection ends; why it did."""
+        while not self.lost.done():
+            self._client.loop_misc()
+            await asyncio.wait((self.lost,), timeout=_TICK_S)
+        return self.lost.result()
+
+    def send(self, publication: Publication) -> int | None:
+        """Hand a message over; its id, which the acknowledgement will name, or None if there is no room.
+
+        Raises:
+            ValueError: this broker will never take it: it is too large, or no topic to publish on.
+        """
+        size_bytes = len(publication.payload) + len(publication.topic.encode()) + _HEADER_BYTES
+        if size_bytes > self.max_publication_bytes:
+            raise ValueError(f"{size_bytes} bytes; the broker takes {self.max_publication_bytes}")
+        if self.lost.done() or (publication.qos == 0 and len(self._unsent) >= _MAX_UNSENT):
+            return None
+        info = self._client.publish(
+            publication.topic, publication.payload, publication.qos, publication.retain
+        )
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            return None
+        if publication.qos == 0:
+            self._unsent.add(info.mid)
+        return info.mid
+
+    def unsubscribe(self, subscriptions: Sequence[str]) -> None:
+        """Ask for silence: a socket closed with data unread resets the connection, farewell and all."""
+        if subscriptions and not self.lost.done():
+            self._client.unsubscribe(list(subscriptions))
+
+    async def goodbye(self) -> None:
+        """Disconnect in order, so that the broker forgets the last will."""
+        if not self.lost.done():
+            self._client.disconnect()
+            await asyncio.wait((self.lost,), timeout=_GOODBYE_S)
+        self.abort("disconnected")
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once, as a crash would: the broker publishes the last will."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        self._detach()
+        # Until it is collected the client must touch no descriptor: the number may be someone else's by then.
+        self._client.on_socket_register_write = None
+        self._client.on_socket_unregister_write = None
+        self._client.on_socket_close = None
+        self._client.on_disconnect = None
+        self._client.hang_up()
+
+    def _make_client(self, will: Publication) -> _Client:
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._endpoint.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages = 0  # Without bound: the window is ours, and paho shall queue nothing.
+        client.enable_logger(self._complaints)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if self._endpoint.username is not None:
+            client.username_pw_set(self._endpoint.username, self._endpoint.password)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = lambda _client, _userdata, message: self._on_message(message)
+        client.on_publish = self._on_publish
+        client.on_socket_close = lambda *_: self._detach()
+        client.on_socket_register_write = self._on_pending
+        client.on_socket_unregister_write = self._on_all_sent
+        return client
+
+    def _dial(self) -> None:
+        """In a thread of its own: a pool's threads are joined at exit, and a dead address takes its time."""
+        connection: socket.socket | None = None
+        error: Exception | None = None
+        try:
+            connection = dial(self._endpoint)
+        except Exception as caught:  # noqa: BLE001 (all of it is a reason, told on the loop)
+            error = caught
+        try:
+            self._loop.call_soon_threadsafe(self._take, connection, error)
+        except RuntimeError:  # The loop has ended.
+            if connection is not None:
+                connection.close()
+
+    def _take(self, connection: socket.socket | None, error: Exception | None) -> None:
+        if connection is not None:
+            self._client.take(connection)
+        if self.lost.done():
+            self._client.hang_up()
+        elif not self._dialled.done():
+            self._dialled.set_result(error)
+
+    def _introduce(self) -> None:
+        options: dict[str, Any] = {}
+        if self._is_v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = self._max_packet_bytes
+            options = {"clean_start": True, "properties": properties}
+        self._client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, **options)
+        self._loop.add_reader(self._client.descriptor, self._readable)
+
+    async def _answer(self, future: asyncio.Future[_T], what: str, *, within_s: float) -> _T:
+        await asyncio.wait((future, self.lost), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        if future.done():
+            return future.result()
+        reason = self.lost.result() if self.lost.done() else f"no {what} within {within_s:g} s"
+        raise BrokerError(str(self._endpoint), reason)
+
+    def _readable(self) -> None:
+        for _ in range(_TLS_BURST):
+            try:
+                self._client.loop_read()
+            except Exception as error:  # noqa: BLE001 (what a broker sends must not end the daemon)
+                self.abort(f"a packet that paho cannot read: {error!r}")
+            if self.lost.done() or not self._client.buffered():
+                return
+        # The rest is not in the socket any more, which therefore will not tell.
+        self._loop.call_soon(self._readable_again)
+
+    def _readable_again(self) -> None:
+        if not self.lost.done():
+            self._readable()
+
+    def _writable(self) -> None:
+        self._client.loop_write()
+
+    def _detach(self) -> None:
+        if self._client.descriptor >= 0:
+            self._loop.remove_reader(self._client.descriptor)
+            self._loop.remove_writer(self._client.descriptor)
+
+    def _on_pending(self, *_: Any) -> None:
+        self._loop.add_writer(self._client.descriptor, self._writable)
+
+    def _on_all_sent(self, *_: Any) -> None:
+        self._loop.remove_writer(self._client.descriptor)
+
+    def _on_connect(
+        self, _client: Any, _userdata: Any, _flags: Any, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._accepted.done():
+            return
+        self.window = min(_WINDOW, getattr(properties, "ReceiveMaximum", _WINDOW))
+        self.max_publication_bytes = getattr(properties, "MaximumPacketSize", self.max_publication_bytes)
+        self._accepted.set_result(f"refused: {code}{_HINTS.get(str(code), '')}" if code.is_failure else None)
+
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, flags: paho.DisconnectFlags, code: ReasonCode, _properties: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            reason = f"ended by the broker: {code}{_HINTS.get(str(code), '')}"
+        elif self._complaints.last is not None:
+            reason = explain(self._complaints.last)
+        elif str(code) == "Keep alive timeout":
+            reason = f"no sign of life from the broker for {self._endpoint.keepalive_s} s"
+        elif self._accepted.done():
+            reason = f"closed by the broker; if this repeats, someone else may be {self._endpoint.client_id}"
+        else:
+            spoken = f"MQTT {self._endpoint.protocol} {'with' if self._endpoint.tls else 'without'} TLS"
+            reason = f"closed by the broker before it answered; does it speak {spoken} on this port?"
+        self.abort(reason)
+
+    def _on_subscribe(
+        self, _client: Any, _userdata: Any, _mid: int, codes: Sequence[ReasonCode], _properties: Any
+    ) -> None:
+        if not self._subscribed.done():
+            self._subscribed.set_result(codes)
+
+    def _on_publish(self, _client: Any, _userdata: Any, mid: int, code: ReasonCode, _properties: Any) -> None:
+        if mid in self._unsent:
+            self._unsent.discard(mid)
+        else:
+            self._on_acknowledged(mid, str(code) if code.is_failure else None)
+
+
+class _Client(paho.Client):
+    """paho's client, on a connection that was made for it."""
+
+    connection: socket.socket | None = None
+    descriptor = -1
+
+    def take(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.descriptor = connection.fileno()
+
+    def hang_up(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.descriptor = -1
+
+    def buffered(self) -> int:
+        """Bytes that the TLS layer holds back."""
+        return self.connection.pending() if isinstance(self.connection, ssl.SSLSocket) else 0
+
+    def _create_socket(self) -> socket.socket:
+        assert self.connection is not None
+        return self.connection
+
+
+class _Complaints(logging.Logger):
+    """Keeps the last error that paho met on the socket: it tells that to its logger, and nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__("paho")
+        self.last: Exception | None = None
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ARG002 (its name)
+        if level >= logging.ERROR:
+            self.last = next((one for one in args if isinstance(one, Exception)), self.last)

@@ -1,0 +1,174 @@
+"""What our messages say: flat JSON objects, the same bytes for the same values.
+
+``schemas/`` holds the JSON Schema of each, and describes every key. Whatever depends on when samples
+arrived, and so may differ between a live run and its replay, comes in through ``Timing``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any, Literal
+
+import msgspec
+
+from vskd_stream.clock import ClockKind
+from vskd_stream.events import ActivityEvent
+from vskd_stream.manifest import NO_DATA, UNKNOWN, Manifest
+from vskd_stream.scores import Scores
+
+GatewayState = Literal["online", "stopped", "offline"]
+"""Running, ended in order, or lost: the broker says that itself, as our last will."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_9999_S = 253_370_764_800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who speaks, and with which model."""
+
+    gateway: str
+    bundle_name: str
+    bundle_sha256: str
+    version: str
+    """Of this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How stream time becomes UTC, and when a message is made."""
+
+    clock: ClockKind
+    """Who says when a sample was taken: the device's own UTC, or this host by its arrival."""
+    utc_offset_s: float
+    """UTC = stream time + this."""
+    published_utc_s: float
+
+
+def schema(name: Literal["event", "state", "status", "scores"]) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a payload."""
+    text = files("vskd_stream").joinpath("schemas", f"{name}.json").read_bytes()
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def event(activity: ActivityEvent, *, origin: Origin, timing: Timing) -> bytes:
+    """``vskd.event/1``."""
+    until_s = activity.at_s if activity.end_s is None else activity.end_s
+    return msgspec.json.encode(
+        {
+            "schema": "vskd.event/1",
+            "event_type": activity.type,
+            "id": activity.id,
+            "gateway": origin.gateway,
+            "device": activity.device,
+            "label": activity.label,
+            "confidence": _rounded(activity.confidence),
+            "reason": activity.reason,
+            **_moment("start", activity.start_sample, activity.start_s, timing),
+            "at_sample": activity.at_sample,
+            "at_s": _seconds(activity.at_s),
+            **_moment("end", activity.end_sample, activity.end_s, timing),
+            "duration_s": round(until_s - activity.start_s, 3),
+            "bundle": _bundle(origin),
+            **_published(activity.at_s, timing),
+        }
+    )
+
+
+def state(activity: ActivityEvent, *, origin: Origin, timing: Timing) -> bytes:
+    """``vskd.state/1``: what is known of the device after this event, the last of those made at once."""
+    ended = activity.type == "end"
+    since_sample, since_s = activity.start_sample, activity.start_s
+    label: str = activity.label
+    if activity.end_sample is not None and activity.end_s is not None:
+        since_sample, since_s = activity.end_sample, activity.end_s
+        # Nothing prevails yet; or nobody looks any more, and then no label may stay behind.
+        label = NO_DATA if activity.reason == "stopped" else UNKNOWN
+    return msgspec.json.encode(
+        {
+            "schema": "vskd.state/1",
+            "gateway": origin.gateway,
+            "device": activity.device,
+            "label": label,
+            "confidence": None if ended else _rounded(activity.confidence),
+            "id": None if ended else activity.id,
+            "reason": activity.reason,
+            **_moment("since", since_sample, since_s, timing),
+            "bundle": _bundle(origin),
+            **_published(activity.at_s, timing),
+        }
+    )
+
+
+def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing) -> bytes:
+    """``vskd.scores/1``: one window's calibrated probabilities, before smoothing and decision."""
+    end = int(window.end_sample)
+    start, rate_hz = end - manifest.window_samples, manifest.sampling_rate_hz
+    probabilities = zip(manifest.labels, window.probabilities.tolist(), strict=True)
+    return msgspec.json.encode(
+        {
+            "schema": "vskd.scores/1",
+            "gateway": origin.gateway,
+            "device": window.device,
+            **_moment("start", start, start / rate_hz, timing),
+            **_moment("end", end, end / rate_hz, timing),
+            "probabilities": {label: _rounded(probability) for label, probability in probabilities},
+            "bundle": _bundle(origin),
+            **_published(end / rate_hz, timing),
+        }
+    )
+
+
+def status(state: GatewayState, *, origin: Origin, published_utc_s: float | None) -> bytes:
+    """``vskd.status/1``; the time is None in a last will, which is sent at a time nobody knows before."""
+    return msgspec.json.encode(
+        {
+            "schema": "vskd.status/1",
+            "state": state,
+            "gateway": origin.gateway,
+            "version": origin.version,
+            "bundle": _bundle(origin),
+            "published_utc": _utc(published_utc_s),
+        }
+    )
+
+
+def _bundle(origin: Origin) -> dict[str, str]:
+    return {"name": origin.bundle_name, "sha256": origin.bundle_sha256}
+
+
+def _moment(name: str, sample: int | None, stream_s: float | None, timing: Timing) -> dict[str, Any]:
+    return {
+        f"{name}_sample": sample,
+        f"{name}_s": None if stream_s is None else _seconds(stream_s),
+        f"{name}_utc": None if stream_s is None else _utc(stream_s + timing.utc_offset_s),
+    }
+
+
+def _published(newest_s: float, timing: Timing) -> dict[str, Any]:
+    """``newest_s`` is the stream time of the newest sample that the message rests on."""
+    taken_s, published_s = newest_s + timing.utc_offset_s, timing.published_utc_s
+    known = _utc(taken_s) is not None and _utc(published_s) is not None
+    return {
+        "clock": timing.clock,
+        "published_utc": _utc(published_s),
+        "latency_ms": round((published_s - taken_s) * 1000) if known else None,
+    }
+
+
+def _utc(utc_s: float | None) -> str | None:
+    """ISO 8601 with milliseconds; None for what is no date, as a device's clock may be anything."""
+    if utc_s is None or not 0.0 <= utc_s < _YEAR_9999_S:
+        return None
+    moment = _EPOCH + timedelta(milliseconds=round(utc_s * 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
+
+
+def _seconds(stream_s: float) -> float:
+    return round(stream_s, 6)
