@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
-from pyts.image import GramianAngularField
 
 from tests.reference.gaf import gramian_angular_field
 from vskd_stream.errors import ImageSpecError
@@ -25,7 +24,7 @@ SPECS = {
     for method in ("summation", "difference", "both")
     for scaling, range_g in (("minmax", None), ("fixed", 1.5))
 }
-SHAPES = [(128, 64), (64, 64), (192, 64), (256, 64), (100, 64), (57, 13), (3, 2), (2, 2), (4, 2), (1030, 512)]
+SHAPES = [(128, 64), (64, 64), (192, 64), (256, 64), (100, 64), (57, 13), (3, 2), (2, 2), (4, 2), (300, 128)]
 
 
 def windows(n):
@@ -44,7 +43,7 @@ def windows(n):
         "one constant axis": constant_axis,
         "one step of the sensor": 1.0 + np.finfo(np.float32).eps * rng.integers(0, 2, (AXES, n)),
         "just constant": 1e-15 * rng.random((AXES, n)),
-        "huge": np.finfo(np.float32).max * np.clip(noise, -1.0, 1.0),
+        "huge": np.finfo(np.float32).max * noise / np.abs(noise).max(),
         "denormal": 1e-40 * noise,
         "steps": np.repeat(rng.normal(size=(AXES, n // 8 + 1)), 8, axis=1)[:, :n],
         "ramp": np.linspace(-1.0, 1.0, AXES * n).reshape(AXES, n),
@@ -69,11 +68,20 @@ def test_every_kind_of_window_agrees_with_the_definition(name, n, size):
         assert np.abs(encode(window, spec=spec) - expected).max() < 1e-6, kind
 
 
+@pytest.fixture(scope="module")
+def pyts_field():
+    """The class of pyts, as plain Python: it compiles all it has when imported, for half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", 1)
+        from pyts.image import GramianAngularField
+    return GramianAngularField
+
+
 @pytest.mark.parametrize(("n", "size"), SHAPES)
 @pytest.mark.parametrize("method", ["summation", "difference"])
-def test_minmax_agrees_with_pyts(method, n, size):
+def test_minmax_agrees_with_pyts(pyts_field, method, n, size):
     spec = ImageSpec(size=size, method=method)
-    referee = GramianAngularField(image_size=size, method=method)
+    referee = pyts_field(image_size=size, method=method)
     for kind, window in windows(n).items():
         expected = referee.fit_transform(window.astype(np.float64))
         assert np.abs(encode(window, spec=spec) - expected).max() < 1e-6, kind
@@ -194,6 +202,16 @@ def test_a_window_is_only_read():
     assert np.array_equal(encode_batch(window[None], spec=ImageSpec(size=64))[0], expected)
 
 
+def test_a_window_may_begin_at_any_byte():
+    window = noise(AXES, 128)
+    unaligned = np.empty(window.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(window.shape)
+    unaligned[:] = window
+    assert np.array_equal(encode(unaligned, spec=ImageSpec(size=64)), encode(window, spec=ImageSpec(size=64)))
+    # numba's type cache takes the one for the other.
+    with pytest.raises(ImageSpecError, match="not C-contiguous >f4"):
+        encode(window.astype(">f4"), spec=ImageSpec(size=64))
+
+
 def test_threads_encode_at_once_without_harm():
     spec = ImageSpec(size=32)
     stacks = [noise(64, AXES, 64) * np.float32(scale) for scale in (1.0, 3.0)]
@@ -215,11 +233,6 @@ def test_threads_encode_at_once_without_harm():
     assert results == {0: True, 1: True}
 
 
-def unaligned(shape):
-    count = int(np.prod(shape)) * 4
-    return np.zeros(count + 1, np.uint8)[1:].view(np.float32).reshape(shape)
-
-
 @pytest.mark.parametrize(
     ("window", "told"),
     [
@@ -233,10 +246,9 @@ def unaligned(shape):
         pytest.param(
             np.zeros((3, 128)), "must be C-contiguous float32, not C-contiguous float64", marks=compiled
         ),
-        pytest.param(np.zeros((3, 128), ">f4"), "not C-contiguous >f4", marks=compiled),
+        (np.zeros((3, 128), ">f4"), "not C-contiguous >f4"),
         pytest.param(np.zeros((3, 256), np.float32)[:, ::2], "not non-contiguous float32", marks=compiled),
         pytest.param(np.zeros((128, 3), np.float32).T, "not non-contiguous float32", marks=compiled),
-        pytest.param(unaligned((3, 128)), "not unaligned C-contiguous float32", marks=compiled),
     ],
 )
 def test_a_window_that_does_not_fit_is_refused_and_nothing_written(window, told):
@@ -354,4 +366,5 @@ def test_the_kernels_are_plain_python_too():
         for spec in specs
         for n in (12, 24, 31)
     ]
-    assert np.abs(images - np.concatenate(expected)).max() < 3e-7
+    # Not bit-equal: numpy's float32 exponential is another than libm's.
+    assert np.abs(images - np.concatenate(expected)).max() < 1e-6

@@ -22,16 +22,13 @@ def classify(windows):
     return np.where(moving[:, None], [0.1, 0.9], [0.9, 0.1]).astype(np.float32)
 
 
-def pipeline(**changes) -> Pipeline:
+def pipeline() -> Pipeline:
     return Pipeline(
         "watch",
-        **{
-            "manifest": manifest(),
-            "bundle_sha256": "ab" * 32,
-            "reorder_horizon_s": 2.0,
-            "no_data_after_s": 10.0,
-        }
-        | changes,
+        manifest=manifest(),
+        bundle_sha256="ab" * 32,
+        reorder_horizon_s=2.0,
+        no_data_after_s=10.0,
     )
 
 
@@ -174,6 +171,7 @@ def test_a_clock_that_jumps_breaks_the_stream_and_the_stream_goes_on(jump_s):
     first, second = np.arange(4e8, 4e8 + 9, 0.02), np.arange(4e8 + 9, 4e8 + 18, 0.02) + jump_s
     stream.push(samples(first, sequence=0), arrival_s=NOW_S, classify=classify)
     cuts = stream.cut(samples(second, sequence=1), arrival_s=NOW_S + 9)
+    assert isinstance(cuts[0].piece, Gap)
     assert cuts[0].piece.reason == "clock_jump"
     assert cuts[0].clock.offset_s == pytest.approx(NOW_S - first[-1])
     assert len(cuts) > 10

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.manifests import manifest
 from vskd_stream.clock import ClockReading
-from vskd_stream.pipeline import Cut
+from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.samples import Gap
 from vskd_stream.window import Window
 from vskd_stream.worker import Job, Worker
 
 CLOCK = ClockReading("host", 0.0)
+PIPELINE = Pipeline(
+    "watch", manifest=manifest(), bundle_sha256="ab" * 32, reorder_horizon_s=2.0, no_data_after_s=10.0
+)
 
 
 class Model:
@@ -32,15 +37,16 @@ class Model:
 
 
 def window(number: int) -> Job:
-    return Job(None, Cut(Window(number, np.full((3, 8), number, np.float32)), CLOCK))
+    return Job(PIPELINE, Cut(Window(number, np.full((3, 8), number, np.float32)), CLOCK))
 
 
 def gap(number: int) -> Job:
-    return Job(None, Cut(Gap("watch", number, number, "missing"), CLOCK))
+    return Job(PIPELINE, Cut(Gap("watch", number, number, "missing"), CLOCK))
 
 
 async def delivered(jobs, *, model, max_queued=1000, before=lambda worker: None):
-    out, dropped = [], []
+    out: list[tuple[Job, Any]] = []
+    dropped: list[Job] = []
     worker = Worker(
         model, deliver=lambda job, p: out.append((job, p)), on_drop=dropped.append, max_queued=max_queued
     )

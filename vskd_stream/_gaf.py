@@ -44,7 +44,7 @@ def _piecewise_aggregate(series: NDArray[np.float32], size: int, means: NDArray[
             end = n if i == size - 1 else int((i + 1) * step)
             total = 0.0
             for j in range(start, end):
-                total += series[j]
+                total += np.float64(series[j])
             means[i] = total / (end - start)
             start = end
 

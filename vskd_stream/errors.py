@@ -60,3 +60,21 @@ class BrokerError(VskdError):
         super().__init__(f"MQTT broker {endpoint}: {reason}")
         self.endpoint = endpoint
         self.reason = reason
+
+
+class OptionError(VskdError):
+    """Options of a Bluetooth device that its profile does not take."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(f"Bluetooth device {device}: {reason}")
+        self.device = device
+        self.reason = reason
+
+
+class LinkError(VskdError):
+    """A Bluetooth device that cannot be reached, or answers otherwise than it should."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(f"Bluetooth device {device}: {reason}")
+        self.device = device
+        self.reason = reason

@@ -18,6 +18,7 @@ from vskd_stream.errors import ImageSpecError
 
 AXES = _gaf.AXES
 
+_FLOAT32 = np.dtype(np.float32)
 _METHODS = {"summation": _gaf.SUMMATION, "difference": _gaf.DIFFERENCE, "both": _gaf.BOTH}
 
 
@@ -67,8 +68,12 @@ def encode(
     """
     if out is None:
         out = np.empty((spec.channels, spec.size, spec.size), np.float32)
+    # The kernel's signature refuses other types as well, yet numba mixes up byte orders once it has met
+    # an unaligned array.
     try:
-        fit = _gaf.encode_window(window, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out)
+        fit = window.dtype == _FLOAT32 and _gaf.encode_window(
+            window, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out
+        )
     except TypeError:
         fit = False
     if not fit:
@@ -83,7 +88,9 @@ def encode_batch(
     if out is None:
         out = np.empty((*windows.shape[:1], spec.channels, spec.size, spec.size), np.float32)
     try:
-        fit = _gaf.encode_windows(windows, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out)
+        fit = windows.dtype == _FLOAT32 and _gaf.encode_windows(
+            windows, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out
+        )
     except TypeError:
         fit = False
     if not fit:
@@ -112,7 +119,7 @@ def _misfit(
 
 
 def _is_plain(array: NDArray[Any]) -> bool:
-    return array.dtype == np.float32 and array.flags.c_contiguous and array.flags.aligned
+    return array.dtype == _FLOAT32 and array.flags.c_contiguous and array.flags.aligned
 
 
 def _layout(array: NDArray[Any]) -> str:

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import time
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -55,8 +56,8 @@ def day(*, start: int = 0, seconds: int = 24) -> list[bytes]:
     return [batch(i, 1.5 * (i // 16 % 2)) for i in range(start, start + 2 * seconds)]
 
 
-async def events_until(observer: Observer, is_last) -> list[dict]:
-    events = []
+async def events_until(observer: Observer, is_last) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
     while not events or not is_last(events[-1]):
         message = await observer.next()
         if message.topic.endswith("/event"):
@@ -64,11 +65,18 @@ async def events_until(observer: Observer, is_last) -> list[dict]:
     return events
 
 
+async def kept(port: int, topic: str) -> dict[str, Any]:
+    payload = await retained(port, topic)
+    assert payload is not None
+    message: dict[str, Any] = json.loads(payload)
+    return message
+
+
 def started(label: str):
     return lambda event: (event["event_type"], event["label"]) == ("start", label)
 
 
-def told(events: list[dict]) -> list[tuple[str, str]]:
+def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(event["event_type"], event["label"]) for event in events if event["event_type"] != "update"]
 
 
@@ -91,14 +99,14 @@ async def test_a_payload_comes_in_and_an_event_goes_out(mosquitto, model, tmp_pa
             jsonschema.validate(event, schema("event"))
             assert event["device"] == "left"
             assert event["latency_ms"] >= 0
-        state = json.loads(await retained(mosquitto.port, "vskd/test/left/state"))
+        state = await kept(mosquitto.port, "vskd/test/left/state")
         assert (state["label"], state["id"]) == ("moving", events[-1]["id"])
 
         began_s = time.monotonic()
         assert await daemon.stop() == 0
         assert time.monotonic() - began_s < 2.0
-        assert json.loads(await retained(mosquitto.port, "vskd/test/status"))["state"] == "stopped"
-        state = json.loads(await retained(mosquitto.port, "vskd/test/left/state"))
+        assert (await kept(mosquitto.port, "vskd/test/status"))["state"] == "stopped"
+        state = await kept(mosquitto.port, "vskd/test/left/state")
         assert (state["label"], state["reason"]) == ("no_data", "stopped")
 
 

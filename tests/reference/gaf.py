@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ Floats = NDArray[np.float64]
 def piecewise_aggregate(series: Floats, size: int) -> Floats:
     """Means of ``size`` segments of nearly equal length."""
     bounds = np.linspace(0, len(series), size + 1).astype(int)
-    return np.array([series[a:b].mean() for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    return np.array([series[a:b].mean() for a, b in pairwise(bounds)])
 
 
 def cosines(means: Floats, range_g: float | None) -> Floats:

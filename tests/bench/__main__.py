@@ -1,0 +1,37 @@
+"""``make bench``: every figure in one run on one machine; the last line is all of them as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from tests.bench import bench_classify, bench_image
+
+
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    """Measure, and print a table and the JSON object."""
+    figures = bench_image.run() | bench_classify.run()
+    ratios = {
+        "image_of_copy": figures["image_us"] / figures["copy_us"],
+        "pyts_of_image": figures["pyts_us"] / figures["image_us"],
+        "torch_of_int8": figures["torch_eager_ms"] / figures["classify_int8_ms"],
+    }
+    machine = _machine()
+    print(machine)
+    for name, value in (figures | ratios).items():
+        print(f"  {name:32s} {value:12.3f}")
+    print(json.dumps({"machine": machine} | {k: round(v, 4) for k, v in (figures | ratios).items()}))
+
+
+main()

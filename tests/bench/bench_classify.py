@@ -1,0 +1,81 @@
+"""One window to probabilities: our classifier, image included, against the same student in torch, image not.
+
+The student has the shipped architecture and random weights, which cost as much as trained ones. One
+thread each.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tests.bench.timing import interleaved_us
+from tests.manifests import manifest
+from training.bundling import write_bundle
+from training.graph import float32_graph, int8_graph
+from training.student import Student
+from vskd_stream import bundle
+from vskd_stream.classify import Classifier
+from vskd_stream.image import ImageSpec, encode_batch
+
+_LABELS = tuple(f"label_{i}" for i in range(18))
+_WINDOW_SAMPLES = 100
+_SPEC = ImageSpec(size=64, method="both", scaling="fixed", range_g=1.5)
+
+
+def _classifier(
+    folder: Path, graph: bytes, golden: np.ndarray, *, precision: Literal["fp32", "int8"]
+) -> Classifier:
+    fields = manifest(
+        labels=_LABELS,
+        window_samples=_WINDOW_SAMPLES,
+        hop_samples=20,
+        image=_SPEC.model_dump(),
+        precision=precision,
+    ).model_dump(exclude={"schema_version", "graph_bytes", "graph_sha256"})
+    path = folder / f"{precision}.onnx"
+    # Random weights hardly tell one label from another, so the goldens must be allowed to be close.
+    write_bundle(path, graph, manifest=fields | {"golden_tolerance": 1e-7}, golden_windows=golden)
+    return Classifier(bundle.load(path), threads=1)
+
+
+def run() -> dict[str, float]:
+    """Milliseconds a window, medians of interleaved turns."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    student = Student(channels=_SPEC.channels, classes=len(_LABELS)).eval()
+    windows = np.random.default_rng(0).normal(scale=0.7, size=(64, 3, _WINDOW_SAMPLES)).astype(np.float32)
+    images = encode_batch(windows, spec=_SPEC)
+    float32 = float32_graph(student, _SPEC)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fp32 = _classifier(folder, float32, windows[:1], precision="fp32")
+        int8 = _classifier(folder, int8_graph(float32, images), windows[:1], precision="int8")
+    image = torch.from_numpy(images[:1])
+
+    def torch_eager() -> torch.Tensor:
+        with torch.inference_mode():
+            scores: torch.Tensor = torch.softmax(student(image), dim=1)
+            return scores
+
+    measured_us = interleaved_us(
+        {
+            "classify_fp32": lambda: fp32.classify(windows[:1]),
+            "classify_int8": lambda: int8.classify(windows[:1]),
+            "classify_int8_of_32": lambda: int8.classify(windows[:32]),
+            "torch_eager": torch_eager,
+        },
+        rounds=41,
+        turn_us=20_000.0,
+    )
+    measured_ms = {f"{name}_ms": time_us / 1000.0 for name, time_us in measured_us.items()}
+    measured_ms["classify_int8_batched_ms"] = measured_ms.pop("classify_int8_of_32_ms") / 32
+    return measured_ms
+
+
+if __name__ == "__main__":
+    print(run())

@@ -1,0 +1,65 @@
+"""A window's image beside a copy of the same bytes, the least that filling them can cost, and beside pyts.
+
+``python -m tests.bench.bench_image``; importing pyts compiles it for half a minute.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from tests.bench.timing import Candidate, interleaved_us
+from vskd_stream.image import AXES, ImageSpec, encode, encode_batch
+
+SIZE = 64
+WINDOW_SAMPLES = 128
+BATCH = 16
+
+SPECS = {
+    "": ImageSpec(size=SIZE),
+    "difference_": ImageSpec(size=SIZE, method="difference"),
+    "both_": ImageSpec(size=SIZE, method="both"),
+    "fixed_": ImageSpec(size=SIZE, scaling="fixed", range_g=1.5),
+    "both_fixed_": ImageSpec(size=SIZE, method="both", scaling="fixed", range_g=1.5),
+}
+
+
+def run() -> dict[str, float]:
+    """Microseconds a window, median: all of one run, the candidates taking turns.
+
+    ``image_us`` is a (3, 128) window to (3, 64, 64), summation and min-max, into an array that is
+    there; ``image_both_fixed_us`` and the like are the other methods and scalings, ``batch_`` is in
+    batches of 16 and without the GIL. ``copy_us`` copies such an image, ``copy_both_us`` six channels
+    of it. ``pyts_us`` is the image by pyts.
+    """
+    # Here and not above: whoever imports this file may not want to wait for it.
+    from pyts.image import GramianAngularField  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(BATCH, AXES, WINDOW_SAMPLES)).astype(np.float32)
+    pyts = GramianAngularField(image_size=SIZE).fit(windows[0])
+    one: dict[str, Candidate] = {"pyts_us": partial(pyts.transform, windows[0])}
+    batch: dict[str, Candidate] = {}
+    for name, spec in SPECS.items():
+        images = np.empty((BATCH, spec.channels, SIZE, SIZE), np.float32)
+        image = images[0].copy()
+        one[f"image_{name}us"] = partial(encode, windows[0], spec=spec, out=image)
+        batch[f"image_{name}batch_us"] = partial(encode_batch, windows, spec=spec, out=images)
+        if name in {"", "both_"}:
+            one[f"copy_{name}us"] = partial(np.copyto, image, rng.random(image.shape, np.float32))
+            batch[f"copy_{name}batch_us"] = partial(np.copyto, images, rng.random(images.shape, np.float32))
+    costs = interleaved_us(one | batch)
+    return {name: cost / BATCH if name in batch else cost for name, cost in costs.items()}
+
+
+def main() -> None:
+    """Print the costs, and each as a multiple of its copy's."""
+    costs = run()
+    for name, cost in costs.items():
+        copy = f"copy_{'both_' if 'both' in name else ''}{'batch_' if 'batch' in name else ''}us"
+        print(f"{name:28}{cost:10.3f} us {cost / costs[copy]:8.2f} x {copy}")  # noqa: T201 - it is for the terminal
+
+
+if __name__ == "__main__":
+    main()

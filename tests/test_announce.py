@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.manifests import manifest
+from vskd_stream.announce import Announcer
+from vskd_stream.clock import ClockReading
+from vskd_stream.payloads import Origin
+from vskd_stream.pipeline import Cut, Pipeline
+from vskd_stream.publication import Publication
+from vskd_stream.samples import Gap
+from vskd_stream.window import Window
+
+CLOCK = ClockReading("host", 1.79e9)
+MOVING = np.array([0.1, 0.9], np.float32)
+
+
+@pytest.fixture
+def published() -> list[Publication]:
+    return []
+
+
+def announcer(published: list[Publication], *, scores: bool = False) -> Announcer:
+    origin = Origin("home", "tiny", "ab" * 32, "1.0")
+    return Announcer(
+        origin=origin, manifest=manifest(), publish=published.append, utc_s=lambda: 1.79e9 + 99, scores=scores
+    )
+
+
+def pipeline() -> Pipeline:
+    return Pipeline(
+        "watch", manifest=manifest(), bundle_sha256="ab" * 32, reorder_horizon_s=2.0, no_data_after_s=10.0
+    )
+
+
+def windows(count: int) -> list[Cut]:
+    return [Cut(Window(10 * i, np.zeros((3, 40), np.float32)), CLOCK) for i in range(4, 4 + count)]
+
+
+def test_an_activity_is_told_as_an_event_and_as_a_retained_state(published):
+    one, stream = announcer(published), pipeline()
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    assert [(p.topic, p.qos, p.retain) for p in published] == [
+        ("vskd/home/watch/event", 1, False),
+        ("vskd/home/watch/state", 1, True),
+    ]
+    assert json.loads(published[1].payload)["label"] == "moving"
+
+
+def test_a_broker_that_forgot_us_is_told_that_we_run_and_every_state(published):
+    one, stream = announcer(published), pipeline()
+    assert [p.topic for p in one.birth()] == ["vskd/home/status"]
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    assert [p.topic for p in one.birth()] == ["vskd/home/status", "vskd/home/watch/state"]
+    assert one.birth()[1] == published[-1]
+
+
+def test_scores_are_published_only_when_asked_for(published):
+    one, stream = announcer(published, scores=True), pipeline()
+    for cut in windows(2):
+        one.announce(stream, cut, MOVING)
+    assert [(p.topic, p.qos) for p in published] == [("vskd/home/watch/scores", 0)] * 2
+
+
+def test_of_an_end_and_a_start_at_once_the_state_tells_the_start(published):
+    one, stream = announcer(published), pipeline()
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    one.announce(stream, Cut(Gap("watch", 3.5, 3.5, "no_data"), CLOCK), None)
+    topics = [p.topic.rsplit("/", 1)[1] for p in published]
+    assert topics == ["event", "state", "event", "event", "state"]
+    assert json.loads(published[-1].payload)["label"] == "no_data"
+
+
+def test_stopping_ends_what_goes_on(published):
+    one, stream = announcer(published), pipeline()
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    one.stop(stream)
+    assert json.loads(published[-2].payload)["reason"] == "stopped"
+    assert json.loads(one.farewell().payload)["state"] == "stopped"
