@@ -372,19 +372,21 @@ class TestOutgoing:
             assert gateway.drops == {"refused_by_broker": 1}
             assert await retained(broker.port, STATUS, username="dash", password="other") == b"stopped"
 
+    @pytest.mark.parametrize("qos", [0, 1])
     @pytest.mark.parametrize(
-        "bad",
-        [Publication("vskd/+/event", b""), Publication(EVENT, bytes(3000)), Publication("v" * 70_000, b"")],
+        ("topic", "payload_bytes"),
+        [("vskd/+/event", 0), (EVENT, 3000), ("v" * 70_000, 0), ("vskd/\ud800", 0)],
     )
     async def test_a_message_that_no_broker_would_take_is_counted_and_does_not_block_the_next(
-        self, bad: Publication
+        self, topic: str, payload_bytes: int, qos: Literal[0, 1]
     ) -> None:
         async with (
             Mosquitto(extra="max_packet_size 2000") as broker,
             Observer(broker.port, EVENT) as observer,
             Gateway(at(broker.port)) as gateway,
         ):
-            gateway.connection.publish(bad)
+            await gateway.connected()
+            gateway.connection.publish(Publication(topic, bytes(payload_bytes), qos=qos))
             gateway.connection.publish(event(1))
             await observer.until(EVENT, b"1")
             await gateway.all_acknowledged()

@@ -18,7 +18,7 @@ def message(name: object) -> Publication:
 def test_a_birth_goes_before_what_waits_and_is_forgotten_with_its_connection() -> None:
     outbox, event, birth = Outbox(max_queued=4), message("event"), message("birth")
     outbox.put(event)
-    outbox.greet([birth])
+    outbox.greet(birth)
     assert outbox.head() is birth
     outbox.sent(1)
     assert outbox.head() is event

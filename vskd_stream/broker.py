@@ -64,8 +64,8 @@ class MqttConnection:
     is older than our subscription and would pass for a live one: it is dropped. ``birth()`` is asked on
     every connection, and goes out before all that waits.
 
-    The tally counts: ``offline`` and ``congested`` (QoS 0), ``queue_full``, ``unpublishable``,
-    ``refused_by_broker`` and ``undelivered`` (QoS 1), ``retained``, ``bad_topic`` and ``handler_error``.
+    The tally counts, outgoing: ``offline`` and ``congested`` (QoS 0), ``queue_full``, ``refused_by_broker``
+    and ``undelivered`` (QoS 1), ``unpublishable``; incoming: ``retained``, ``bad_topic``, ``handler_error``.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class MqttConnection:
             self._pump()
         elif self._link is None or not self.connected.is_set():
             self._drop("offline", publication.topic)
-        elif self._send(self._link, publication) is None:
-            self._drop("congested", publication.topic)
+        else:
+            self._send_now(self._link, publication)
 
     async def close(self, farewell: Publication) -> None:
         """Take no more messages, give what waits a second to leave, say farewell, and let ``run`` end.
@@ -139,8 +139,7 @@ class MqttConnection:
         link, out_of_turn = self._link, False
         if link is not None and self.connected.is_set():
             link.unsubscribe(self._subscriptions)
-            self._outbox.put(farewell)
-            self._pump()
+            self.publish(farewell)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), _DRAIN_S)
             if out_of_turn := farewell in self._outbox:
@@ -182,7 +181,11 @@ class MqttConnection:
             _log.info("connected", broker=str(self._endpoint))
         for subscription, reason in refused.items():
             self._tell("subscription refused", f"{subscription}: {reason}")
-        self._outbox.greet(self._birth())
+        for birth in self._birth():
+            if birth.qos == 1:
+                self._outbox.greet(birth)
+            else:
+                self.publish(birth)
         self._pump()
 
     def _leave(self, link: Link) -> None:
@@ -199,26 +202,29 @@ class MqttConnection:
             return
         while self._outbox.in_flight < link.window and (head := self._outbox.head()) is not None:
             try:
-                mid = self._send(link, head)
+                mid = link.send(head)
             except ValueError as error:
-                self._outbox.discard()
-                self._drop("unpublishable", f"{head.topic}: {error}")
+                self._drop("unpublishable", f"{self._outbox.discard().topic}: {error}")
                 continue
             if mid is None:
                 break
-            if head.qos == 1:
-                self._outbox.sent(mid)
-            else:
-                self._outbox.discard()
+            self._outbox.sent(mid)
+            self.traffic.published += 1
         if self._outbox.in_flight:
             self._quiet.clear()
         else:
             self._quiet.set()
 
-    def _send(self, link: Link, publication: Publication) -> int | None:
-        mid = link.send(publication)
-        self.traffic.published += mid is not None
-        return mid
+    def _send_now(self, link: Link, publication: Publication) -> None:
+        try:
+            mid = link.send(publication)
+        except ValueError as error:
+            self._drop("unpublishable", f"{publication.topic}: {error}")
+            return
+        if mid is None:
+            self._drop("congested", publication.topic)
+        else:
+            self.traffic.published += 1
 
     def _acknowledged(self, mid: int, refusal: str | None) -> None:
         publication = self._outbox.acknowledged(mid)

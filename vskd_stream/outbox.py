@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vskd_stream.publication import Publication
@@ -47,9 +46,9 @@ class Outbox:
         self._queue.append(publication)
         return gave_way
 
-    def greet(self, births: Iterable[Publication]) -> None:
-        """Put the births of a new connection before all else."""
-        self._births.extend(births)
+    def greet(self, birth: Publication) -> None:
+        """Queue a birth of the new connection, before everything but its other births."""
+        self._births.append(birth)
 
     def head(self) -> Publication | None:
         """What is to be sent next."""

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.bench.timing import Candidate, interleaved_us
 from vskd_stream.image import AXES, ImageSpec, encode, encode_batch
@@ -34,23 +33,34 @@ def run() -> dict[str, float]:
     of it. ``pyts_us`` is the image by pyts.
     """
     # Here and not above: whoever imports this file may not want to wait for it.
-    from pyts.image import GramianAngularField  # noqa: PLC0415
+    from pyts.image import GramianAngularField
 
     rng = np.random.default_rng(0)
     windows = rng.normal(size=(BATCH, AXES, WINDOW_SAMPLES)).astype(np.float32)
     pyts = GramianAngularField(image_size=SIZE).fit(windows[0])
-    one: dict[str, Candidate] = {"pyts_us": partial(pyts.transform, windows[0])}
-    batch: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {"pyts_us": lambda: pyts.transform(windows[0])}
     for name, spec in SPECS.items():
         images = np.empty((BATCH, spec.channels, SIZE, SIZE), np.float32)
-        image = images[0].copy()
-        one[f"image_{name}us"] = partial(encode, windows[0], spec=spec, out=image)
-        batch[f"image_{name}batch_us"] = partial(encode_batch, windows, spec=spec, out=images)
+        candidates[f"image_{name}us"] = _encoding(windows[0].copy(), spec, images[0].copy())
+        candidates[f"image_{name}batch_us"] = _batch_encoding(windows, spec, images)
         if name in {"", "both_"}:
-            one[f"copy_{name}us"] = partial(np.copyto, image, rng.random(image.shape, np.float32))
-            batch[f"copy_{name}batch_us"] = partial(np.copyto, images, rng.random(images.shape, np.float32))
-    costs = interleaved_us(one | batch)
-    return {name: cost / BATCH if name in batch else cost for name, cost in costs.items()}
+            candidates[f"copy_{name}us"] = _copying(images[0])
+            candidates[f"copy_{name}batch_us"] = _copying(images)
+    costs = interleaved_us(candidates)
+    return {name: cost / BATCH if "batch" in name else cost for name, cost in costs.items()}
+
+
+def _encoding(window: NDArray[np.float32], spec: ImageSpec, out: NDArray[np.float32]) -> Candidate:
+    return lambda: encode(window, spec=spec, out=out)
+
+
+def _batch_encoding(windows: NDArray[np.float32], spec: ImageSpec, out: NDArray[np.float32]) -> Candidate:
+    return lambda: encode_batch(windows, spec=spec, out=out)
+
+
+def _copying(like: NDArray[np.float32]) -> Candidate:
+    source, destination = np.ones_like(like), np.empty_like(like)
+    return lambda: np.copyto(destination, source)
 
 
 def main() -> None:
@@ -58,7 +68,7 @@ def main() -> None:
     costs = run()
     for name, cost in costs.items():
         copy = f"copy_{'both_' if 'both' in name else ''}{'batch_' if 'batch' in name else ''}us"
-        print(f"{name:28}{cost:10.3f} us {cost / costs[copy]:8.2f} x {copy}")  # noqa: T201 - it is for the terminal
+        print(f"{name:28}{cost:10.3f} us {cost / costs[copy]:8.2f} x {copy}")
 
 
 if __name__ == "__main__":
