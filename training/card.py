@@ -77,6 +77,6 @@ def _failures(figures: Figures) -> list[str]:
     poor = [(f.f1, label, f) for label, f in figures.labels.items() if f.windows and f.f1 < _POOR_F1]
     return [
         f"- `{label}`: F1 {f1:.2f}; {f.recall:.0%} of it is found"
-        + (f", and most of the rest is called `{f.most_often_taken_for}`." if f.most_often_taken_for else ".")
+        + (f", and it is most often taken for `{f.most_often_taken_for}`." if f.most_often_taken_for else ".")
         for f1, label, f in sorted(poor, key=lambda item: item[:2])
     ]

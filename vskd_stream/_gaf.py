@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream._jit import jit, jit_for, jit_inline
+from vskd_stream._jit import jit_for, jit_inline, jit_inner
 
 AXES = 3
 SUMMATION, DIFFERENCE, BOTH = 0, 1, 2
@@ -26,7 +26,7 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 _CACHE_LINE_BYTES = 64
 
 
-@jit
+@jit_inner
 def _piecewise_aggregate(series: NDArray[np.float32], size: int, means: NDArray[np.float64]) -> None:
     """Means of ``size`` segments; the bounds are those of pyts: truncated multiples of n / size."""
     n = len(series)
@@ -49,7 +49,7 @@ def _piecewise_aggregate(series: NDArray[np.float32], size: int, means: NDArray[
             start = end
 
 
-@jit
+@jit_inner
 def _scale_minmax(means: NDArray[np.float64], x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
     low = high = means[0]
     for i in range(len(means)):
@@ -65,7 +65,7 @@ def _scale_minmax(means: NDArray[np.float64], x: NDArray[np.float32], s: NDArray
         s[i] = np.sqrt(1.0 - cosine * cosine)
 
 
-@jit
+@jit_inner
 def _scale_fixed(
     means: NDArray[np.float64], range_g: float, x: NDArray[np.float32], s: NDArray[np.float32]
 ) -> None:
@@ -84,7 +84,7 @@ def _scale_fixed(
         s[i] = _TWO * q * divisor
 
 
-@jit
+@jit_inner
 def _summation(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
     for i in range(len(x)):
         xi, si = x[i], s[i]
@@ -92,7 +92,7 @@ def _summation(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np
             image[i, j] = xi * x[j] - si * s[j]
 
 
-@jit
+@jit_inner
 def _difference(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
     for i in range(len(x)):
         xi, si = x[i], s[i]
@@ -116,7 +116,7 @@ def _scratch(size: int) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArr
     return doubles[first : first + size], floats[x : x + size], floats[s : s + size]
 
 
-@jit
+@jit_inner
 def _fit(window_shape: tuple[int, int], image_shape: tuple[int, int, int], size: int, method: int) -> bool:
     channels = 2 * AXES if method == BOTH else AXES
     return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, size, size)

@@ -74,17 +74,22 @@ _CACHED = CACHE_DIRECTORY is not None
 
 
 def jit(function: _Function) -> _Function:
-    """Compile for whatever types it is called with, when it is; the GIL is released."""
+    """Compile for whatever types it is called with, when it is; without the GIL."""
     return cast("_Function", numba.njit(nogil=True, error_model="numpy", cache=_CACHED)(function))
 
 
+def jit_inner(function: _Function) -> _Function:
+    """Compile together with the kernels that call it, and with those it is cached."""
+    return cast("_Function", numba.njit(error_model="numpy")(function))
+
+
 def jit_inline(function: _Function) -> _Function:
-    """As ``jit``, but copied into the kernels that call it: for what a call would cost as much as."""
-    return cast("_Function", numba.njit(inline="always", error_model="numpy", cache=_CACHED)(function))
+    """As ``jit_inner``, but copied into its callers: for what calling it would cost as much as."""
+    return cast("_Function", numba.njit(error_model="numpy", inline="always")(function))
 
 
 def jit_for(signature: str, *, nogil: bool = True) -> Callable[[_Function], _Function]:
-    """Compile at once, for one signature; an array of any other type or layout is a TypeError.
+    """Compile or load at once, for one signature; an array of any other type or layout is a TypeError.
 
     Args:
         signature: In numba's notation, result first.
@@ -103,7 +108,7 @@ def jit_for(signature: str, *, nogil: bool = True) -> Callable[[_Function], _Fun
             if CACHE_DIRECTORY is None:
                 raise
             # A full disk, or what a power cut has left of the cache, whose unpickling raises anything:
-            # neither may keep the service down. The next start finds an empty cache.
+            # neither may keep the service down. The next start begins with an empty cache.
             shutil.rmtree(CACHE_DIRECTORY, ignore_errors=True)
             return compiled(function, cache=False)
 

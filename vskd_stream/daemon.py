@@ -215,5 +215,5 @@ class Daemon:
             "devices": len(self._devices),
             "received": self._connection.traffic.received,
             "published": self._connection.traffic.published,
-            **{f"dropped_{reason}": count for reason, count in sorted(self._tally.counts.items())},
+            **self._tally.summary(),
         }

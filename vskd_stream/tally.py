@@ -37,6 +37,13 @@ class Tally:
         if self._is_due(who, f"gap_{reason}", count):
             _log.info("gap", who=who, reason=reason, count=self._untold(who, f"gap_{reason}"))
 
+    def summary(self) -> dict[str, int]:
+        """All counters under names that tell drops from gaps."""
+        return {
+            reason if reason.startswith("gap_") else f"dropped_{reason}": count
+            for reason, count in sorted(self.counts.items())
+        }
+
     def _is_due(self, who: str, reason: str, count: int) -> bool:
         self.counts[reason] += count
         told_s, untold = self._kinds.get((who, reason), (-_REPEAT_AFTER_S, 0))
