@@ -35,7 +35,7 @@ def test_every_configuration_shown_is_accepted(text, tmp_path):
 @pytest.mark.parametrize("text", blocks("json"))
 def test_every_payload_shown_is_one_that_we_read_or_write(text):
     payload = json.loads(text)
-    if isinstance(payload, dict) and str(payload["schema"] if "schema" in payload else "").startswith("vskd."):
+    if isinstance(payload, dict) and str(payload.get("schema", "")).startswith("vskd."):
         jsonschema.validate(payload, schema(payload["schema"].split(".")[1].split("/")[0]))
     else:
         assert decode(text.encode())

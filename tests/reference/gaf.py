@@ -20,7 +20,7 @@ def cosines(means: Floats, range_g: float | None) -> Floats:
     """To [-1, 1]: tanh of a fixed range, or min-max without one (a constant series goes to -1)."""
     if range_g is not None:
         return np.asarray(np.tanh(means / range_g))
-    extent = np.ptp(means)
+    extent = float(np.ptp(means))
     if extent < 10 * np.finfo(np.float64).eps:
         extent = 1.0
     return np.asarray(np.clip(2.0 * (means - means.min()) / extent - 1.0, -1.0, 1.0))
