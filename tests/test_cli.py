@@ -34,7 +34,7 @@ def test_replay_prints_the_events_of_a_recording_as_json_lines(model, capsys):
 
 
 def test_replay_gives_the_same_bytes_every_time(model, capsys):
-    def printed() -> str:
+    def printed():
         cli.main(["replay", "demo", "--bundle", str(model)])
         return capsys.readouterr().out
 
