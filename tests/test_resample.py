@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.reference.resample import resample
 from tests.streams import jittered_times, motion
-from vskd_stream.resample import Block, Resampler, warm
+from vskd_stream.resample import Block, Resampler
 
 RATE_HZ = 20.0
 MAX_GAP_S = 0.25
@@ -93,13 +93,25 @@ def test_a_hole_longer_than_the_limit_is_left_open_and_a_shorter_one_is_bridged(
     assert {18, 27} <= grid.keys()
 
 
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_holes_of_any_size_and_bursts_give_finite_values_within_the_samples_around(data):
+    steps = st.sampled_from([0.0005, 0.01, 0.04, 0.06, 0.15, 0.3, 0.45, 0.9, 1.1])
+    t_s = 100.0 + np.cumsum(data.draw(st.lists(steps, min_size=30, max_size=120)))
+    acc_g = motion(t_s)
+    resampler = Resampler(rate_hz=RATE_HZ, max_gap_s=1.0)
+    blocks = resampler.push(t_s, acc_g, sampling_rate_hz=100.0)
+    grid = {block.start + i: sample for block in blocks for i, sample in enumerate(block.acc_g)}
+    expected = resample(t_s, acc_g, rate_hz=RATE_HZ, sampling_rate_hz=100.0, max_gap_s=1.0)
+    assert grid.keys() == expected.keys()
+    for k, sample in grid.items():
+        assert np.abs(sample - expected[k]).max() < 1e-5
+        assert np.abs(sample).max() < 1.5
+
+
 def test_a_device_that_changes_to_a_rate_that_needs_filtering_starts_over():
     resampler = Resampler(rate_hz=RATE_HZ, max_gap_s=MAX_GAP_S)
     slow, fast = np.arange(0, 2, 0.05), np.arange(2.0, 4, 0.01)
     before = resampler.push(slow, motion(slow), sampling_rate_hz=20.0)
     after = resampler.push(fast, motion(fast), sampling_rate_hz=100.0)
     assert after[0].start > before[-1].end
-
-
-def test_warming_compiles_both_kernels():
-    warm()

@@ -73,11 +73,6 @@ if CACHE_DIRECTORY is not None:
 _CACHED = CACHE_DIRECTORY is not None
 
 
-def jit(function: _Function) -> _Function:
-    """Compile for whatever types it is called with, when it is; without the GIL."""
-    return cast("_Function", numba.njit(nogil=True, error_model="numpy", cache=_CACHED)(function))
-
-
 def jit_inner(function: _Function) -> _Function:
     """Compile together with the kernels that call it, and with those it is cached."""
     return cast("_Function", numba.njit(error_model="numpy")(function))

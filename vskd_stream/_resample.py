@@ -7,10 +7,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream._jit import jit
+from vskd_stream._jit import jit_for, jit_inner
 
 
-@jit
+@jit_inner
+def _interpolate(
+    t_s: NDArray[np.float64], acc_g: NDArray[np.float32], left: int, t: float, out: NDArray[np.float32]
+) -> None:
+    weight = (t - t_s[left]) / (t_s[left + 1] - t_s[left])
+    for axis in range(3):
+        out[axis] = acc_g[left, axis] + weight * (acc_g[left + 1, axis] - acc_g[left, axis])
+
+
+@jit_for("void(float64[::1], float32[:, ::1], int64, int64, float64, float32[:, ::1])")
 def linear(
     t_s: NDArray[np.float64],
     acc_g: NDArray[np.float32],
@@ -25,12 +34,10 @@ def linear(
         t = (first + i) / rate_hz
         while left + 2 < len(t_s) and t_s[left + 1] <= t:
             left += 1
-        weight = (t - t_s[left]) / (t_s[left + 1] - t_s[left])
-        for axis in range(3):
-            out[i, axis] = acc_g[left, axis] + weight * (acc_g[left + 1, axis] - acc_g[left, axis])
+        _interpolate(t_s, acc_g, left, t, out[i])
 
 
-@jit
+@jit_for("void(float64[::1], float32[:, ::1], int64, int64, float64, float64, float64, float32[:, ::1])")
 def low_pass(
     t_s: NDArray[np.float64],
     acc_g: NDArray[np.float32],
@@ -44,17 +51,23 @@ def low_pass(
     """Low-pass and resample: a Hann-windowed sinc at each grid sample, over whatever times lie under it.
 
     Every weight is multiplied by the stretch of time that its sample stands for and the sum is
-    divided out, so jitter and bursts do not pull the mean. Each grid sample depends on the samples
-    within ``half_width_s`` and on their neighbours alone: the result is the same however the
-    stream was cut and whenever it began.
+    divided out, so jitter and bursts do not pull the mean. In a hole wider than a grid period the
+    weights would cancel one another, and its two ends are interpolated instead. Each grid sample
+    depends on the samples within ``half_width_s`` and on their neighbours alone: the result is the
+    same however the stream was cut and whenever it began.
     """
-    left, last = 1, len(t_s) - 1
+    start, left, last = 1, 0, len(t_s) - 1
     for i in range(count):
         t = (first + i) / rate_hz
-        while left < last and t_s[left] <= t - half_width_s:
+        while start < last and t_s[start] <= t - half_width_s:
+            start += 1
+        while left + 1 < last and t_s[left + 1] <= t:
             left += 1
+        if (t_s[left + 1] - t_s[left]) * rate_hz > 1.0:
+            _interpolate(t_s, acc_g, left, t, out[i])
+            continue
         x = y = z = total = 0.0
-        j = left
+        j = start
         while j < last and t_s[j] < t + half_width_s:
             offset = t_s[j] - t
             phase = math.pi * offset / half_width_s

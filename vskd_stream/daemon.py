@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, recording, resample
+from vskd_stream import __version__, bundle, config, recording
 from vskd_stream._jit import CACHE_DIRECTORY
 from vskd_stream.announce import Announcer
 from vskd_stream.broker import MqttConnection
@@ -58,7 +58,6 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
         _log.warning(warning)
     classifier = Classifier(loaded)
     classifier.warm()
-    resample.warm()
     return Daemon(settings, bundle=loaded, classifier=classifier, endpoint=endpoint, replays=replays)
 
 

@@ -105,10 +105,3 @@ class Resampler:
         self._t_s, self._acc_g = t_s[keep:].copy(), acc_g[keep:].copy()
         return block
 
-
-def warm() -> None:
-    """Compile the kernels, or load them from the cache."""
-    t_s = np.arange(64) / 100.0
-    acc_g = np.zeros((64, 3), np.float32)
-    for rate_hz in (20.0, 100.0):
-        Resampler(rate_hz=rate_hz, max_gap_s=1.0).push(t_s, acc_g, sampling_rate_hz=100.0)

@@ -24,7 +24,8 @@ def resample(
             t = k / rate_hz
             if not times[0] + reach_s < t < times[-1] - reach_s:
                 continue
-            if low_pass:
+            left = int(np.searchsorted(times, t, side="right")) - 1
+            if low_pass and times[left + 1] - times[left] <= 1 / rate_hz:
                 offset = times[1:-1] - t
                 window = np.where(np.abs(offset) < reach_s, 0.5 + 0.5 * np.cos(np.pi * offset / reach_s), 0.0)
                 weight = np.sinc(2 * 0.45 * rate_hz * offset) * window * (times[2:] - times[:-2])
