@@ -104,4 +104,3 @@ class Resampler:
         keep = max(int(np.searchsorted(t_s, self._next / self._rate_hz - reach_s, side="right")) - 1, 0)
         self._t_s, self._acc_g = t_s[keep:].copy(), acc_g[keep:].copy()
         return block
-
