@@ -3,7 +3,7 @@ from __future__ import annotations
 import resource
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -247,34 +247,35 @@ def test_a_whole_file_replaces_the_old_one_only_when_it_stands(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
+@contextmanager
 def file_size_limit() -> Iterator[Callable[[int], None]]:
-    """Stands for a full disk: a write stops in the middle and then fails."""
+    """Stands for a full disk: a write stops in the middle and then fails.
+
+    Not a fixture: pytest tells of a test before it tears fixtures down, perhaps into a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_said_and_leaves_a_whole_recording(
-    tmp_path: Path, file_size_limit: Callable[[int], None]
-) -> None:
+def test_a_full_disk_is_said_and_leaves_a_whole_recording(tmp_path: Path) -> None:
     path = tmp_path / "a.vskdrec"
-    with Recorder(path, HEADER) as recorder:
+    with file_size_limit() as limit, Recorder(path, HEADER) as recorder:
         recorder.append(MESSAGES[0])
-        file_size_limit(path.stat().st_size + 10)
+        limit(path.stat().st_size + 10)
         with pytest.raises(RecordingError, match="cannot be written"):
             recorder.append(MESSAGES[1])
         assert list(recording.read(path)) == MESSAGES[:1]
-        file_size_limit(100_000)
+        limit(100_000)
         recorder.append(MESSAGES[2])
     assert list(recording.read(path)) == [MESSAGES[0], MESSAGES[2]]
 
 
-def test_a_recording_that_cannot_be_begun_leaves_no_file(
-    tmp_path: Path, file_size_limit: Callable[[int], None]
-) -> None:
-    file_size_limit(20)
-    with pytest.raises(RecordingError, match="cannot be written"):
+def test_a_recording_that_cannot_be_begun_leaves_no_file(tmp_path: Path) -> None:
+    with file_size_limit() as limit, pytest.raises(RecordingError, match="cannot be written"):
+        limit(20)
         Recorder(tmp_path / "a.vskdrec", HEADER)
     assert list(tmp_path.iterdir()) == []
 
