@@ -274,9 +274,10 @@ def test_a_full_disk_is_said_and_leaves_a_whole_recording(tmp_path: Path) -> Non
 
 
 def test_a_recording_that_cannot_be_begun_leaves_no_file(tmp_path: Path) -> None:
-    with file_size_limit() as limit, pytest.raises(RecordingError, match="cannot be written"):
+    with file_size_limit() as limit:
         limit(20)
-        Recorder(tmp_path / "a.vskdrec", HEADER)
+        with pytest.raises(RecordingError, match="cannot be written"):
+            Recorder(tmp_path / "a.vskdrec", HEADER)
     assert list(tmp_path.iterdir()) == []
 
 
