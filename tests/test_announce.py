@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
 
+import jsonschema
 import numpy as np
 import pytest
 
 from tests.manifests import manifest
 from vskd_stream.announce import Announcer
 from vskd_stream.clock import ClockReading
-from vskd_stream.payloads import Origin
+from vskd_stream.payloads import Origin, schema
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.publication import Publication
 from vskd_stream.samples import Gap
@@ -51,13 +54,29 @@ def test_an_activity_is_told_as_an_event_and_as_a_retained_state(published):
     assert json.loads(published[1].payload)["label"] == "moving"
 
 
-def test_a_broker_that_forgot_us_is_told_that_we_run_and_every_state(published):
+def test_a_broker_that_forgot_us_is_told_that_we_run_and_can_be_told_every_state(published):
     one, stream = announcer(published), pipeline()
     assert [p.topic for p in one.birth()] == ["vskd/home/status"]
+    assert one.state("watch") is None
     for cut in windows(4):
         one.announce(stream, cut, MOVING)
-    assert [p.topic for p in one.birth()] == ["vskd/home/status", "vskd/home/watch/state"]
-    assert one.birth()[1] == published[-1]
+    assert one.state("watch") == published[-1]
+
+
+def test_a_device_is_idle_while_no_update_would_tell_its_state(published):
+    one, stream = announcer(published), pipeline()
+    cuts = windows(4)
+    for cut in cuts:
+        one.announce(stream, cut, MOVING)
+    assert one.idle() == set()
+    one.announce(stream, Cut(Gap("watch", 3.5, 4.0, "missing"), CLOCK), None)
+    assert one.idle() == {"watch"}
+    one.announce(stream, Cut(Gap("watch", 4.0, 4.0, "no_data"), CLOCK), None)
+    assert json.loads(published[-1].payload)["label"] == "no_data"
+    assert one.idle() == {"watch"}
+    for end in range(14, 18):
+        one.announce(stream, Cut(Window(10 * end, np.zeros((3, 40), np.float32)), CLOCK), MOVING)
+    assert one.idle() == set()
 
 
 def test_scores_are_published_only_when_asked_for(published):
@@ -84,3 +103,28 @@ def test_stopping_ends_what_goes_on(published):
     one.stop(stream)
     assert json.loads(published[-2].payload)["reason"] == "stopped"
     assert json.loads(one.farewell().payload)["state"] == "stopped"
+
+
+def test_a_device_whose_samples_are_not_to_be_trusted_has_that_state(published):
+    one, stream = announcer(published), pipeline()
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    one.announce(stream, Cut(Gap("watch", 3.5, 3.5, "units_suspect", "the unit is m/s2, not g"), CLOCK), None)
+    ended, started, state = (json.loads(p.payload) for p in published[-3:])
+    assert (ended["label"], ended["reason"]) == ("moving", "units_suspect")
+    assert (started["event_type"], started["label"], state["label"]) == ("start", *["units_suspect"] * 2)
+    assert one.idle() == {"watch"}
+    for event in (ended, started):
+        jsonschema.validate(event, schema("event"))
+    jsonschema.validate(state, schema("state"))
+
+
+def test_a_start_long_ago_is_dated_by_the_slope_of_the_clock(published):
+    one, stream = announcer(published), pipeline()
+    drifting = ClockReading("host", 1.79e9, at_s=1000.0, skew=0.02)
+    for cut in windows(4):
+        one.announce(stream, replace(cut, clock=drifting), MOVING)
+    event = json.loads(published[0].payload)
+    assert datetime.fromisoformat(event["start_utc"]).timestamp() == pytest.approx(
+        1.79e9 + event["start_s"] - 0.02 * (1000 - event["start_s"]), abs=1e-3
+    )

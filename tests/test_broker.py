@@ -310,6 +310,26 @@ class TestOutgoing:
             await observer.until("vskd/gw/birth", b"3")
             await gateway.all_acknowledged()
 
+    async def test_a_later_part_of_the_birth_overtakes_what_waits_and_is_not_repeated(self) -> None:
+        entry = Publication("vskd/gw/entry", b"", retain=True)
+        async with Mosquitto() as broker, Observer(broker.port, "vskd/gw/#") as observer:
+            async with Proxy(broker.port) as proxy, Gateway(at(proxy.port)) as gateway:
+                gateway.connection.greet(entry)  # To nobody.
+                await gateway.connected()
+                await gateway.all_acknowledged()
+                proxy.hold_answers()
+                for number in range(40):
+                    gateway.connection.publish(event(number))
+                gateway.connection.greet(entry)
+                proxy.release_answers()
+                seen = [one.topic for one in await observer.until(EVENT, b"39")]
+                proxy.cut()
+                await gateway.connected_times(2)
+                await gateway.all_acknowledged()
+            assert seen.count(entry.topic) == 1
+            assert seen.index(entry.topic) < len(seen) - 10
+            assert [one.payload for one in await observer.until(STATUS, b"online")] == [b"offline", b"online"]
+
     async def test_a_birth_of_qos_0_is_published_too(self) -> None:
         births = [Publication("vskd/gw/birth", b"", qos=0), ONLINE]
         async with Mosquitto() as broker, Observer(broker.port, "vskd/#") as observer:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from tests.models import acceleration, tiny_bundle
 from vskd_stream import bundle
 from vskd_stream.devices import Devices
-from vskd_stream.samples import Gap
+from vskd_stream.errors import VskdError
+from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 
@@ -116,3 +118,60 @@ def test_one_bad_device_does_not_touch_another(devices):
         receive(devices, "imu/right/samples", junk)
     after, _ = receive(devices, "imu/left/samples", payload(sequence=1), at_s=4.0)
     assert after[0][1].piece.end_sample == alone[-1][1].piece.end_sample + 10
+
+
+def test_a_paused_devices_samples_are_dropped_and_counted_until_it_is_resumed(devices, tally):
+    receive(devices, "imu/left/samples", payload())
+    pipeline = devices.pause("left")
+    assert pipeline is not None
+    assert not devices.serves(pipeline)
+    assert devices.pause("left") is None
+    cuts, logs = receive(devices, "imu/left/samples", payload(sequence=1), at_s=4.0)
+    assert (cuts, [entry["reason"] for entry in logs]) == ([], ["paused"])
+    assert tally.counts == {"paused": 1}
+    assert list(devices.tick(NOW_S + 60.0)) == []
+    devices.resume("left")
+    cuts, _ = receive(devices, "imu/left/samples", payload(sequence=20), at_s=80.0)
+    assert cuts
+    assert all(devices.serves(pipeline) for pipeline, _ in cuts)
+
+
+def test_a_paused_device_keeps_its_place_and_takes_nobody_elses(devices):
+    receive(devices, "imu/a/samples", payload())
+    devices.pause("a")
+    receive(devices, "imu/b/samples", payload())
+    _, logs = receive(devices, "imu/c/samples", payload())
+    assert [entry["reason"] for entry in logs] == ["device_limit"]
+    devices.resume("a")
+    cuts, _ = receive(devices, "imu/a/samples", payload(sequence=1), at_s=4.0)
+    assert cuts
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+def test_a_device_that_was_never_heard_cannot_be_paused(devices, act):
+    with pytest.raises(VskdError, match="no device 'left' has been heard"):
+        getattr(devices, act)("left")
+    assert not devices.names
+
+
+def test_each_device_has_its_health(devices):
+    for i in range(5):
+        receive(devices, "imu/left/samples", payload(sequence=i), at_s=4.0 * i)
+    receive(devices, "imu/right/samples", payload())
+    left, right = (devices.health(device, NOW_S + 17.0) for device in ("left", "right"))
+    assert (left.grade, left.batches, left.rate_hz) == ("excellent", 5, 50.0)
+    assert right.batches == 1
+    devices.pause("left")
+    assert devices.health("left", NOW_S + 17.0) is None
+
+
+def test_a_source_that_keeps_the_order_is_not_waited_for(devices):
+    t_s = np.arange(0, 4.0, 0.02)
+    acc_g = acceleration(1.0, samples=len(t_s), sampling_rate_hz=50.0)
+    pieces = []
+    for first in (0, 150):
+        part = slice(first, first + 50)
+        samples = Samples("chest", t_s[part], acc_g[part], 50.0)
+        pieces += [cut.piece for _, cut in devices.take(samples, arrival_s=NOW_S)]
+    # Two seconds lie between: over MQTT a batch might yet come that fills them.
+    assert [type(piece) for piece in pieces] == [Gap]

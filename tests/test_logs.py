@@ -52,3 +52,15 @@ def test_the_format_can_be_chosen_against_the_terminal():
 def test_the_level_decides_what_is_told():
     assert "detail" in said(Log(level="debug"), io.StringIO())
     assert said(Log(level="error"), io.StringIO()) == ""
+
+
+def test_a_level_that_is_set_later_holds_for_loggers_that_exist():
+    stream = io.StringIO()
+    logs.configure(Log(level="warning", format="json"), stream=stream)
+    log = structlog.get_logger()
+    log.info("before")
+    logs.set_level("debug")
+    log.debug("after")
+    logs.set_level("error")
+    log.warning("too late")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["after"]

@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,10 @@ from jsonschema import Draft202012Validator
 
 from tests.manifests import manifest
 from vskd_stream import payloads
-from vskd_stream.clock import ClockKind
+from vskd_stream.clock import ClockFit, ClockKind
 from vskd_stream.events import ActivityEvent, Decider
-from vskd_stream.payloads import Origin, Timing
+from vskd_stream.health import Health, HealthMonitor
+from vskd_stream.payloads import DeviceState, Origin, Timing
 from vskd_stream.samples import Gap, GapReason
 from vskd_stream.scores import Scores
 
@@ -26,20 +28,38 @@ START = ActivityEvent(
     device="left",
     type="start",
     label="walk",
+    coarse_label="moving",
     id="0123456789abcdef" * 2,
     confidence=0.912345,
     start_sample=80,
     start_s=4.0,
+    start_uncertainty_s=None,
     at_sample=120,
     at_s=6.0,
+    wrist="left",
 )
 UPDATE = replace(START, type="update", confidence=0.95, at_sample=1200, at_s=60.0)
-END = replace(UPDATE, type="end", at_sample=1230, at_s=61.5, end_sample=1190, end_s=59.5, reason="changed")
+END = replace(
+    UPDATE,
+    type="end",
+    at_sample=1230,
+    at_s=61.5,
+    end_sample=1190,
+    end_s=59.5,
+    end_uncertainty_s=1.0,
+    reason="changed",
+)
 WINDOW = Scores("left", 120, np.array([0.123456, 0.876544], np.float32))
-HEAD = b'"id":"0123456789abcdef0123456789abcdef","gateway":"home","device":"left","label":"walk",'
+HEAD = (
+    b'"id":"0123456789abcdef0123456789abcdef","gateway":"home","device":"left","wrist":"left",'
+    b'"label":"walk","coarse_label":"moving",'
+)
+BEGAN = b'"start_sample":80,"start_s":4.0,"start_utc":"2023-11-14T22:13:24.000Z","start_uncertainty_s":null,'
+GOES_ON = b'"end_sample":null,"end_s":null,"end_utc":null,"end_uncertainty_s":null,'
 BUNDLE = b'"bundle":{"name":"wrist","sha256":"' + b"ab" * 32 + b'"},'
 
-Name = Literal["event", "state", "status", "scores"]
+Name = payloads.SchemaName
+HEALTH = HealthMonitor().read(1.7e9, fit=ClockFit(residual_p95_s=0.5, ppm=12.3, span_s=60.0, restarts=0))
 
 
 def check(name: Name, payload: bytes) -> dict[str, Any]:
@@ -67,11 +87,32 @@ def online(published_utc_s: float = 0.0) -> dict[str, Any]:
     return check("status", payloads.status("online", origin=ORIGIN, published_utc_s=published_utc_s))
 
 
+def health(measured: Health = HEALTH) -> dict[str, Any]:
+    return check("health", payloads.health("left", measured, origin=ORIGIN, published_utc_s=1.7e9))
+
+
+def device_status(state: DeviceState = "online", heard_utc_s: float | None = 1.7e9) -> dict[str, Any]:
+    payload = payloads.device_status(
+        "left", state, is_paused=False, heard_utc_s=heard_utc_s, origin=ORIGIN, published_utc_s=1.7e9
+    )
+    return check("device_status", payload)
+
+
+def response(*, error: str | None = None, result: dict[str, Any] | None = None) -> dict[str, Any]:
+    payload = payloads.response(
+        "devices", request_id="7", error=error, result=result, origin=ORIGIN, published_utc_s=1.7e9
+    )
+    return check("response", payload)
+
+
 GOOD: dict[Name, Callable[[], dict[str, Any]]] = {
     "event": lambda: event(END),
     "state": lambda: state(UPDATE),
     "scores": scores,
     "status": online,
+    "health": health,
+    "device_status": device_status,
+    "response": lambda: response(result={}),
 }
 
 
@@ -80,28 +121,41 @@ GOOD: dict[Name, Callable[[], dict[str, Any]]] = {
     [
         (
             START,
-            b'{"schema":"vskd.event/1","event_type":"start",' + HEAD + b'"confidence":0.9123,"reason":null,'
-            b'"start_sample":80,"start_s":4.0,"start_utc":"2023-11-14T22:13:24.000Z",'
-            b'"at_sample":120,"at_s":6.0,"end_sample":null,"end_s":null,"end_utc":null,"duration_s":2.0,'
+            b'{"schema":"vskd.event/1","event_type":"start",'
+            + HEAD
+            + b'"confidence":0.9123,"reason":null,'
+            + BEGAN
+            + b'"at_sample":120,"at_s":6.0,'
+            + GOES_ON
+            + b'"duration_s":2.0,'
             + BUNDLE
-            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":250}',
+            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":250,'
+            b'"replayed":false}',
         ),
         (
             UPDATE,
-            b'{"schema":"vskd.event/1","event_type":"update",' + HEAD + b'"confidence":0.95,"reason":null,'
-            b'"start_sample":80,"start_s":4.0,"start_utc":"2023-11-14T22:13:24.000Z",'
-            b'"at_sample":1200,"at_s":60.0,"end_sample":null,"end_s":null,"end_utc":null,"duration_s":56.0,'
+            b'{"schema":"vskd.event/1","event_type":"update",'
+            + HEAD
+            + b'"confidence":0.95,"reason":null,'
+            + BEGAN
+            + b'"at_sample":1200,"at_s":60.0,'
+            + GOES_ON
+            + b'"duration_s":56.0,'
             + BUNDLE
-            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":-53750}',
+            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":-53750,'
+            b'"replayed":false}',
         ),
         (
             END,
-            b'{"schema":"vskd.event/1","event_type":"end",' + HEAD + b'"confidence":0.95,"reason":"changed",'
-            b'"start_sample":80,"start_s":4.0,"start_utc":"2023-11-14T22:13:24.000Z",'
-            b'"at_sample":1230,"at_s":61.5,"end_sample":1190,"end_s":59.5,'
-            b'"end_utc":"2023-11-14T22:14:19.500Z","duration_s":55.5,'
+            b'{"schema":"vskd.event/1","event_type":"end",'
+            + HEAD
+            + b'"confidence":0.95,"reason":"changed",'
+            + BEGAN
+            + b'"at_sample":1230,"at_s":61.5,"end_sample":1190,"end_s":59.5,'
+            b'"end_utc":"2023-11-14T22:14:19.500Z","end_uncertainty_s":1.0,"duration_s":55.5,'
             + BUNDLE
-            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":-55250}',
+            + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":-55250,'
+            b'"replayed":false}',
         ),
     ],
 )
@@ -112,8 +166,8 @@ def test_an_events_bytes_are_these(activity: ActivityEvent, expected: bytes) -> 
 
 def test_a_state_tells_what_goes_on() -> None:
     assert payloads.state(UPDATE, origin=ORIGIN, timing=TIMING) == (
-        b'{"schema":"vskd.state/1","gateway":"home","device":"left","label":"walk","confidence":0.95,'
-        b'"id":"0123456789abcdef0123456789abcdef","reason":null,'
+        b'{"schema":"vskd.state/1","gateway":"home","device":"left","wrist":"left","label":"walk",'
+        b'"coarse_label":"moving","confidence":0.95,"id":"0123456789abcdef0123456789abcdef","reason":null,'
         b'"since_sample":80,"since_s":4.0,"since_utc":"2023-11-14T22:13:24.000Z",'
         + BUNDLE
         + b'"clock":"host","published_utc":"2023-11-14T22:13:26.250Z","latency_ms":-53750}'
@@ -122,12 +176,26 @@ def test_a_state_tells_what_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "label"), [("gap", "unknown"), ("data", "unknown"), ("stopped", "no_data")]
+    ("reason", "label"),
+    [
+        ("gap", "gap"),
+        ("data", "unknown"),
+        ("silenced", "unknown"),
+        ("stopped", "no_data"),
+        ("paused", "no_data"),
+    ],
 )
 def test_a_state_after_an_end_keeps_no_label(reason: Any, label: str) -> None:
     told = state(replace(END, reason=reason))
-    assert (told["label"], told["confidence"], told["id"]) == (label, None, None)
+    assert (told["label"], told["coarse_label"]) == (label, label)
+    assert (told["confidence"], told["id"]) == (None, None)
     assert (told["reason"], told["since_sample"], told["since_s"]) == (reason, 1190, 59.5)
+
+
+def test_a_silenced_device_has_a_state_that_says_so_and_nothing_else() -> None:
+    told = check("state", payloads.silenced("left", origin=ORIGIN, published_utc_s=1.7e9))
+    assert (told["label"], told["reason"]) == ("silenced", "silenced")
+    assert {told[key] for key in ("id", "confidence", "since_s", "since_utc", "wrist", "clock")} == {None}
 
 
 def test_scores_name_each_label_and_the_windows_ends() -> None:
@@ -141,6 +209,32 @@ def test_the_status_of_a_will_has_no_time() -> None:
     will = check("status", payloads.status("offline", origin=ORIGIN, published_utc_s=None))
     assert (will["state"], will["published_utc"]) == ("offline", None)
     assert (online()["version"], online()["published_utc"]) == ("0.1.0", "1970-01-01T00:00:00.000Z")
+
+
+def test_health_is_told_in_units_that_people_read() -> None:
+    measured = replace(
+        HEALTH, grade="fair", reasons=("loss",), loss=0.02346, residual_p95_s=0.0456, rate_hz=49.987
+    )
+    told = health(replace(measured, batches=1, drift_ppm=-12.6, hole_s=1.00049))
+    assert (told["quality"], told["reasons"], told["loss_pct"]) == ("fair", ["loss"], 2.35)
+    assert (told["residual_p95_ms"], told["rate_hz"], told["drift_ppm"]) == (45.6, 49.99, -13)
+    assert told["hole_s"] == 1.0
+
+
+def test_a_list_of_devices_is_a_valid_response() -> None:
+    entries = [
+        payloads.listed_device("left", "online", is_paused=False, heard_utc_s=1.7e9, measured=HEALTH),
+        payloads.listed_device("right", "offline", is_paused=True, heard_utc_s=None, measured=None),
+    ]
+    told = response(result={"devices": entries})
+    assert told["result"]["devices"][0]["health"]["quality"] == "unusable"
+    assert response(error="no")["ok"] is False
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_payload_names_its_schema_first(name: Name) -> None:
+    payload = msgspec.json.encode(GOOD[name]())
+    assert payloads.schema_of(payload) == payloads.schema(name)["properties"]["schema"]["const"]
 
 
 @pytest.mark.parametrize("clock", ["utc", "host"])
@@ -207,6 +301,9 @@ def test_a_schema_is_one_and_describes_every_key(name: Name) -> None:
         ("event", {"end_sample": None}),
         ("event", {"event_type": "start"}),
         ("event", {"start_sample": 80.5}),
+        ("event", {"start_uncertainty_s": -1.0}),
+        ("event", {"wrist": "both"}),
+        ("event", {"coarse_label": None}),
         ("event", {"start_utc": "2023-11-14 22:13:24"}),
         ("event", {"duration_s": -1.0}),
         ("event", {"bundle": {"name": "wrist"}}),
@@ -214,11 +311,24 @@ def test_a_schema_is_one_and_describes_every_key(name: Name) -> None:
         ("state", {"id": None}),
         ("state", {"reason": "gap"}),
         ("state", {"label": "no_data"}),
+        ("state", {"label": "gap", "confidence": None}),
+        ("state", {"label": "silenced", "confidence": None, "id": None, "reason": "silenced"}),
+        ("state", {"since_sample": None}),
         ("scores", {"probabilities": {"walk": 1.0}}),
         ("scores", {"probabilities": {"walk": 1.5, "sit": 0.0}}),
         ("scores", {"probabilities": {"Walk": 0.5, "sit": 0.5}}),
         ("status", {"state": "on"}),
         ("status", {"state": "offline"}),
+        ("health", {"quality": "great"}),
+        ("health", {"reasons": ["mood"]}),
+        ("health", {"loss_pct": 101}),
+        ("device_status", {"state": "stopped"}),
+        ("device_status", {"paused": None}),
+        ("response", {"ok": False}),
+        ("response", {"error": "no"}),
+        ("response", {"result": None}),
+        ("response", {"result": {"devices": [{"device": "left"}]}}),
+        ("response", {"id": "7" * 65}),
     ],
 )
 def test_a_schema_refuses(name: Name, changes: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -198,6 +199,7 @@ def test_whatever_arrives_in_whatever_order_starts_and_ends_alternate(data):
         t_s = t_s[np.concatenate([[True], np.diff(t_s) > 0])]
         sequence = data.draw(st.none() | st.integers(0, 20))
         batch = samples(t_s, rate_hz=rate_hz, sequence=sequence)
+        batch = in_mps2(batch) if data.draw(st.booleans()) else batch
         events += stream.push(batch, arrival_s=arrival_s, classify=classify)
     open_id = None
     for event in events:
@@ -207,3 +209,109 @@ def test_whatever_arrives_in_whatever_order_starts_and_ends_alternate(data):
         else:
             assert event.id == open_id
             open_id = None if event.type == "end" else open_id
+
+
+def in_mps2(batch):
+    return replace(batch, acc_g=batch.acc_g * np.float32(9.80665))
+
+
+def wrong_then_right(t_s, *, wrong, cuts=()):
+    """A stream whose unit is wrong where ``wrong`` says so: its events, and what was counted."""
+    stream, events = pipeline(), []
+    edges = sorted({0, *cuts, *(np.flatnonzero(np.diff(wrong(t_s))) + 1).tolist(), len(t_s)})
+    for start, end in pairwise(edges):
+        batch = samples(t_s[start:end])
+        batch = in_mps2(batch) if wrong(t_s[start]) else batch
+        events += stream.push(batch, arrival_s=NOW_S, classify=classify)
+    return events, stream.take_counts()
+
+
+def test_a_wrong_unit_ends_what_goes_on_and_nothing_is_classified_until_it_is_right_again():
+    t_s = np.arange(0, 80, 0.02)
+    events, counts = wrong_then_right(t_s, wrong=lambda t: (t >= 8) & (t < 58))
+    suspect = next(i for i, event in enumerate(events) if event.label == "units_suspect")
+    assert [(event.type, event.label) for event in events[suspect : suspect + 2]] == [
+        ("start", "units_suspect"),
+        ("end", "units_suspect"),
+    ]
+    before, start, end = events[suspect - 1 : suspect + 2]
+    assert (before.type, before.reason, before.end_s) == ("end", "units_suspect", start.start_s)
+    assert start.confidence is None
+    # Still until 10 s and from 20 s on, so known at 25 s; right from 58 s on, and still from 60 s on.
+    assert 8 < start.start_s <= 26
+    assert end.reason == "data"
+    assert 64 <= end.end_s <= 72
+    assert counts["suspect_windows"] > 50
+    assert told(events)[-1][0] == "start"
+
+
+def test_what_is_wrong_and_what_to_do_is_told_once():
+    stream = pipeline()
+    cuts = stream.cut(in_mps2(samples(np.arange(0, 40, 0.02))), arrival_s=NOW_S)
+    (gap,) = [cut.piece for cut in cuts if isinstance(cut.piece, Gap)]
+    assert gap.reason == "units_suspect"
+    assert gap.detail == "|a| at rest is 9.81 g, expected 0.9 to 1.1 g: the unit is m/s2, not g"
+    assert cuts[-1].piece is gap
+    assert stream.finding is not None
+    assert (stream.finding.check, stream.finding.detail) == ("gravity", gap.detail)
+
+
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_suspicion_begins_and_ends_at_the_same_windows_however_the_stream_is_cut(data):
+    rate_hz = data.draw(st.sampled_from([52.0, 25.0]))
+    t_s = jittered_times(np.random.default_rng(8), rate_hz=rate_hz, seconds=70)
+    holes = data.draw(st.lists(st.floats(100, 170), max_size=2))
+    t_s = t_s[np.all([(t_s < hole) | (t_s > hole + 1.3) for hole in holes], axis=0)] if holes else t_s
+
+    def play_cut(cuts):
+        stream, events = pipeline(), []
+        for start, end in pairwise(sorted({0, *cuts, len(t_s)})):
+            batch = samples(t_s[start:end], rate_hz=rate_hz)
+            scale = np.where((batch.t_s > 104) & (batch.t_s < 140), 9.81, 1.0).astype(np.float32)
+            batch = replace(batch, acc_g=batch.acc_g * scale[:, None])
+            events += stream.push(batch, arrival_s=NOW_S, classify=classify)
+        return events
+
+    whole = play_cut([])
+    assert "units_suspect" in {event.label for event in whole}
+    assert play_cut(data.draw(st.lists(st.integers(0, len(t_s)), max_size=30))) == whole
+
+
+def test_silence_after_a_suspicion_is_no_data_and_the_suspicion_stays():
+    stream = pipeline()
+    events = []
+    for start_s, arrival_s in ((0, 0), (60, 60)):
+        batch = in_mps2(samples(np.arange(start_s, start_s + 9.9, 0.02)))
+        events += stream.push(batch, arrival_s=NOW_S + arrival_s, classify=classify)
+    assert told(events)[-4:] == [
+        ("end", "units_suspect"),
+        ("start", "no_data"),
+        ("end", "no_data"),
+        ("start", "units_suspect"),
+    ]
+    end = [event for event in events if event.label == "units_suspect"][1]
+    assert end.reason == "no_data"
+    assert end.end_s == pytest.approx(9.9, abs=0.1)
+
+
+@pytest.mark.parametrize("jump_s", [-50.0, 2e5])
+def test_a_suspicion_outlasts_a_clock_that_was_set(jump_s):
+    stream = pipeline()
+    t_s = np.arange(1000, 1030, 0.02)
+    events = stream.push(in_mps2(samples(t_s, sequence=0)), arrival_s=NOW_S, classify=classify)
+    later = in_mps2(samples(t_s + 30 + jump_s * 2, sequence=1))
+    events += stream.push(later, arrival_s=NOW_S, classify=classify)
+    assert "units_suspect" in {event.label for event in events}
+    assert stream.cut(in_mps2(samples(t_s + 60 + jump_s * 2, sequence=2)), arrival_s=NOW_S) == []
+
+
+def test_a_count_whose_nominal_rate_is_wrong_is_dated_by_its_arrivals():
+    stream = pipeline()
+    for i in range(0, 3000, 25):
+        batch = replace(samples(np.arange(i, i + 25) / 50), counted=True)
+        # In truth the device takes 51 samples a second.
+        stream.push(batch, arrival_s=NOW_S + (i + 24) / 51, classify=classify)
+    assert stream.clock.utc_s(10.0) == pytest.approx(NOW_S + 10 * 50 / 51, abs=0.002)
+    assert stream.clock_fit is not None
+    assert stream.clock_fit.ppm == pytest.approx(-19608, abs=20)

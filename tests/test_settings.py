@@ -9,7 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from vskd_stream.decode import FORMATS
+from vskd_stream.errors import VskdError
+from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.settings import (
+    Device,
     EmbeddedBroker,
     Limits,
     Model,
@@ -250,6 +253,64 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_every_field_has_its_sentence() -> None:
-    for model in (Settings, EmbeddedBroker, RemoteBroker, Tls, MqttSource, Replay, Model, Limits):
+    for model in (Settings, Device, EmbeddedBroker, RemoteBroker, Tls, MqttSource, Replay, Model, Limits):
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
+
+
+def test_each_device_may_have_wishes_of_its_own() -> None:
+    watch = {
+        "wrist": "left",
+        "hold_s": {"driving": 120},
+        "minimum_s": {"walking": 5.0},
+        "silence": ["drinking"],
+    }
+    configured = settings(devices={"watch": watch, "other": {"silence": True}})
+    assert configured.preferences("watch") == Preferences(
+        minimum_s={"walking": 5.0},
+        hold_s={"driving": 120.0},
+        silenced=frozenset({"drinking"}),
+        silent=False,
+        wrist="left",
+    )
+    assert configured.preferences("other") == Preferences(silent=True)
+    assert configured.preferences("unheard_of") == NO_PREFERENCES
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        {"wrist": "both"},
+        {"hold_s": {"driving": -1.0}},
+        {"hold_s": {"driving": 3601.0}},
+        {"hold_s": {"driving": "60"}},
+        {"hold_s": {"Driving": 60.0}},
+        {"minimum_s": 5.0},
+        {"silence": "drinking"},
+        {"silence": []},
+        {"silence": 1},
+        {"holds": {}},
+    ],
+)
+def test_a_wish_that_cannot_be_meant_is_refused(watch: dict[str, Any]) -> None:
+    assert refusal(devices={"watch": watch})
+
+
+def test_a_wish_for_a_device_that_cannot_be_is_refused() -> None:
+    assert refusal(devices={"my watch": {}})
+
+
+@pytest.mark.parametrize(
+    ("watch", "key"),
+    [
+        ({"hold_s": {"driving": 60.0}}, "hold_s"),
+        ({"minimum_s": {"driving": 60.0, "walking": 1.0}}, "minimum_s"),
+        ({"silence": ["driving"]}, "silence"),
+    ],
+)
+def test_a_wish_for_a_label_that_the_model_does_not_know_is_refused(watch: dict[str, Any], key: str) -> None:
+    configured = settings(devices={"watch": watch})
+    configured.check_labels(["walking", "driving"])
+    words = rf"devices\.watch\.{key}: the model knows no driving; it knows walking"
+    with pytest.raises(VskdError, match=words):
+        configured.check_labels(["walking"])

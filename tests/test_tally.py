@@ -52,3 +52,12 @@ def test_a_gap_is_told_as_what_it_is():
         tally.gap("watch", "missing")
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("gap", "info")]
     assert tally.counts == {"gap_missing": 2}
+
+
+def test_a_gap_that_somebody_can_mend_is_a_warning():
+    tally = Tally(monotonic_s=Clock())
+    with capture_logs() as logs:
+        tally.gap("watch", "units_suspect", "the unit is m/s2, not g")
+    assert [(entry["log_level"], entry["detail"]) for entry in logs] == [
+        ("warning", "the unit is m/s2, not g")
+    ]

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.manifests import manifest
 from tests.test_payloads import END, ORIGIN, START, TIMING, WINDOW
 from vskd_stream import topics
+from vskd_stream.commands import COMMANDS
 from vskd_stream.errors import VskdError
+from vskd_stream.health import HealthMonitor
 from vskd_stream.publication import Publication
 from vskd_stream.scores import Scores
 
@@ -22,7 +24,14 @@ SPELLED: list[Callable[[str], str]] = [
     lambda name: topics.event_topic("home", name),
     lambda name: topics.state_topic("home", name),
     lambda name: topics.scores_topic("home", name),
+    lambda name: topics.device_status_topic("home", name),
+    lambda name: topics.health_topic("home", name),
+    topics.command_filter,
+    lambda name: topics.response_topic(name, "pause"),
 ]
+
+
+HEALTH = HealthMonitor().read(1.7e9, fit=None)
 
 
 def summary(publication: Publication) -> tuple[str, int, bool, str]:
@@ -61,17 +70,79 @@ def test_a_will_and_a_status_share_a_retained_topic_so_that_the_last_word_stands
     assert states == ["offline", "online", "stopped"]
 
 
-def test_no_name_is_reserved_because_gateways_and_devices_speak_on_different_levels() -> None:
+OF_A_DEVICE = (
+    topics.event_topic,
+    topics.state_topic,
+    topics.scores_topic,
+    topics.device_status_topic,
+    topics.health_topic,
+)
+
+
+def test_no_name_is_reserved_because_no_two_speak_on_the_same_topic() -> None:
     of_gateway = {topics.status_topic("home")}
-    names = ("status", "cmd", "event", "vskd", "home")
-    of_devices = {
-        spell("home", name)
-        for spell in (topics.event_topic, topics.state_topic, topics.scores_topic)
-        for name in names
-    }
-    assert len(of_devices) == 3 * len(names)
+    names = ("status", "cmd", "response", "event", "vskd", "home")
+    of_devices = {spell("home", name) for spell in OF_A_DEVICE for name in names}
+    asked = ("pause", "cmd", "error", *topics.DEVICE_WORDS, "a/b", "+", "")
+    answers = {topics.response_topic("home", command) for command in asked}
+    commands = {f"vskd/home/cmd/{command}" for command in COMMANDS}
+    assert len(of_devices) == len(OF_A_DEVICE) * len(names)
     assert {topic.count("/") for topic in of_gateway} == {2}
-    assert {topic.count("/") for topic in of_devices} == {3}
+    assert {topic.count("/") for topic in of_devices | answers | commands} == {3}
+    assert not of_devices & (answers | commands)
+    assert {topic.rpartition("/")[2] for topic in of_devices} == topics.DEVICE_WORDS
+    # So that whoever listens to all states, say, hears nothing else.
+    assert not {topic.rpartition("/")[2] for topic in answers | commands} & topics.DEVICE_WORDS
+
+
+def test_each_message_tells_its_schema_and_bundle_before_it_is_read() -> None:
+    messages = [
+        topics.event(START, origin=ORIGIN, timing=TIMING, expiry_s=3600),
+        topics.state(START, origin=ORIGIN, timing=TIMING),
+        topics.scores(WINDOW, manifest=manifest(), origin=ORIGIN, timing=TIMING),
+        topics.will(origin=ORIGIN),
+        topics.status("online", origin=ORIGIN, published_utc_s=1.7e9),
+        topics.health("left", HEALTH, origin=ORIGIN, published_utc_s=1.7e9),
+        topics.device_status(
+            "left", "online", is_paused=False, heard_utc_s=1.7e9, origin=ORIGIN, published_utc_s=1.7e9
+        ),
+        topics.response(
+            "pause", request_id=None, error=None, result={}, origin=ORIGIN, published_utc_s=1.7e9
+        ),
+    ]
+    for message in messages:
+        said = json.loads(message.payload)["schema"]
+        assert message.user_properties == (("schema", said), ("bundle", ORIGIN.bundle_sha256))
+        assert message.content_type == "application/json"
+    # What is retained is to be found for ever; only news grows old.
+    assert [message.expiry_s for message in messages] == [3600] + [None] * 7
+
+
+@pytest.mark.parametrize(
+    "topic", ["asker/answers", "vskd/home/response/asker-7", "vskd/home/response/a/b", "hall/x", "a" * 256]
+)
+def test_answers_go_where_an_asker_wants_them(topic: str) -> None:
+    assert topics.may_answer_on(topic, gateway="home", prefix="ha")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "vskd/home/left/state",
+        "vskd/other/response/pause",
+        "vskd",
+        "ha",
+        "ha/device/x/config",
+        "a/+",
+        "#",
+        "$SYS/broker",
+        "",
+        "a\nb",
+        "a" * 257,
+    ],
+)
+def test_answers_go_nowhere_where_an_asker_may_not_be_allowed_to_write(topic: str) -> None:
+    assert not topics.may_answer_on(topic, gateway="home", prefix="ha")
 
 
 @pytest.mark.parametrize("spell", SPELLED)

@@ -42,25 +42,25 @@ def temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float
 
 
 def unknown_below(
-    probabilities: NDArray[np.float32], labels: Sequence[str], *, share: float
+    won: NDArray[np.int64], probabilities: NDArray[np.floating], labels: Sequence[str], *, share: float
 ) -> dict[str, float]:
     """Per label, the threshold under which at most ``share`` of the windows it wins fall.
 
     Args:
-        probabilities: (w, labels), smoothed as the events smooth them; all of known activities.
+        won: (w,) winning labels of windows of known activities, at least one, as the events smooth them.
+        probabilities: (w,) of the winning labels.
         labels: Their names.
         share: Part of the windows that may become unknown, of each winning label.
     """
-    won, top = probabilities.argmax(1), probabilities.max(1)
     # A label that never wins here has shown nothing of its own: it takes what holds for all.
-    overall = _lower_quantile(top, share)
+    overall = _lower_quantile(probabilities, share)
     return {
-        label: _lower_quantile(top[won == i], share) if (won == i).any() else overall
+        label: _lower_quantile(probabilities[won == i], share) if (won == i).any() else overall
         for i, label in enumerate(labels)
     }
 
 
-def _lower_quantile(values: NDArray[np.float32], share: float) -> float:
+def _lower_quantile(values: NDArray[np.floating], share: float) -> float:
     # An observed value, so that "less than it" counts no more than the share; rounded down to read well.
     quantile = float(np.quantile(values, share, method="lower"))
     return math.floor(quantile * 1e4) / 1e4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from training.evaluate import Figures, Judgement, table
-from training.experiment import Experiment
+from training.experiment import Decisions, Experiment
 
 _POOR_F1 = 0.6
 
@@ -26,12 +26,12 @@ was taken, not the best.
 | | accuracy | macro-F1 | calibration error (ECE) |
 |---|---|---|---|
 | single windows | {windows.accuracy:.3f} | {windows.macro_f1:.3f} | {windows.ece:.3f} |
-| mean of {smoothing} windows | {smoothed.accuracy:.3f} | {smoothed.macro_f1:.3f} | {smoothed.ece:.3f} |
+| {smoothing} | {smoothed.accuracy:.3f} | {smoothed.macro_f1:.3f} | {smoothed.ece:.3f} |
 
 Single windows by subject: {worst_subject:.3f} to {best_subject:.3f}.
 {unknown:.1%} of the windows, smoothed, would be called unknown.
 
-By label, mean of {smoothing} windows, none called unknown:
+By label, {smoothing}, none called unknown:
 
 {table}
 
@@ -42,6 +42,12 @@ By label, mean of {smoothing} windows, none called unknown:
   known activities: something else may well get a wrong name with confidence.
 - Not a medical device, and not tested on falls.
 """
+
+
+def smoothing_of(decisions: Decisions) -> str:
+    """How votes are smoothed, in words for a table."""
+    means = {"mean": "mean of", "path": "likeliest path through"}
+    return f"{means[decisions.smoothing]} {decisions.smoothing_windows} windows"
 
 
 def write_card(experiment: Experiment, *, precision: str, test: Judgement) -> str:
@@ -63,7 +69,7 @@ def write_card(experiment: Experiment, *, precision: str, test: Judgement) -> st
         test_subjects=", ".join(split.test),
         windows=test.windows,
         smoothed=smoothed,
-        smoothing=experiment.decisions.smoothing_windows,
+        smoothing=smoothing_of(experiment.decisions),
         worst_subject=min(subjects.values()),
         best_subject=max(subjects.values()),
         unknown=test.unknown,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from training import experiment as experiments
+from training.card import smoothing_of
 from training.evaluate import Judgement, judge, predict, table
 from training.experiment import Experiment
 from training.export import PRECISIONS, bundle_path, export
@@ -107,8 +108,9 @@ def evaluate_command(experiment: Experiment, *, data: Path, run: Path, results: 
             predict(classifier.classify, stretches),
             labels=bundle.manifest.labels,
             decision=bundle.manifest.decision,
+            hop_s=experiment.signal.hop_s,
         )
-        _say(_text(precision, judgement, smoothing=bundle.manifest.decision.smoothing_windows))
+        _say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
         judged[precision] = {
             "bundle_sha256": bundle.sha256,
             "bundle_bytes": path.stat().st_size,
@@ -180,14 +182,14 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _text(precision: str, judgement: Judgement, *, smoothing: int) -> str:
+def _text(precision: str, judgement: Judgement, *, smoothing: str) -> str:
     rows = [f"\n{precision}, test subjects"]
     for name, figures in (
         ("single windows", judgement.windows),
-        (f"mean of {smoothing}", judgement.smoothed),
+        (smoothing, judgement.smoothed),
     ):
         rows.append(
-            f"{name:>14}: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}, "
+            f"{name:>34}: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}, "
             f"ECE {figures.ece:.4f}, {figures.windows} windows"
         )
     rows.append(f"would be unknown: {judgement.unknown:.4f}")

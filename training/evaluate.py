@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.windows import Stretch
-from vskd_stream.manifest import Decision
+from vskd_stream.manifest import UNKNOWN, Decision
 from vskd_stream.pipeline import Classify
+from vskd_stream.votes import Voter
 
 _BATCH = 32
 _BINS = 15
@@ -27,10 +28,6 @@ class Predictions:
     stretches: Sequence[Stretch]
     probabilities: Sequence[NDArray[np.float32]]
     """(w, labels) per stretch."""
-
-    def smoothed(self, windows: int) -> Predictions:
-        """Each window's probabilities averaged with up to ``windows`` - 1 before it in its stretch."""
-        return Predictions(self.stretches, [running_mean(p, windows) for p in self.probabilities])
 
     def pooled(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """All windows' (w, labels) probabilities and (w,) true labels."""
@@ -49,12 +46,34 @@ def predict(classify: Classify, stretches: Sequence[Stretch]) -> Predictions:
     )
 
 
-def running_mean(probabilities: NDArray[np.float32], windows: int) -> NDArray[np.float32]:
-    """(w, labels) means over the last ``windows`` rows, or over as many as there are."""
-    total = np.cumsum(probabilities, axis=0, dtype=np.float64)
-    total[windows:] = total[windows:] - total[:-windows]
-    count = np.minimum(np.arange(1, len(probabilities) + 1), windows)
-    return (total / count[:, np.newaxis]).astype(np.float32)
+@dataclass(frozen=True, slots=True, eq=False)
+class Votes:
+    """What each window votes for, judged together with those before it in its stretch."""
+
+    labels: NDArray[np.int64]
+    """(w,) the best label, whether or not that is enough to vote for it."""
+    probabilities: NDArray[np.float32]
+    """(w,) of that label, as the thresholds see it."""
+    sure: NDArray[np.bool_]
+    """(w,) whether it is enough; else the vote is ``unknown``."""
+
+
+def vote(predictions: Predictions, decision: Decision, labels: Sequence[str], *, hop_s: float) -> Votes:
+    """The votes that the daemon would make events of; a stretch's windows are ``hop_s`` apart."""
+    # Without a threshold or a margin every window votes for its best label.
+    lenient = {"unknown_below": dict.fromkeys(labels, 0.0), "margin": 0.0}
+    told = []
+    for rows in predictions.probabilities:
+        voters = [
+            # One sample a window: then its number is its place on the grid.
+            Voter(each, labels=labels, sampling_rate_hz=1.0 / hop_s)
+            for each in (decision.model_copy(update=lenient), decision)
+        ]
+        for i, row in enumerate(rows.tolist()):
+            best, real = (voter.push(row, centre=i) for voter in voters)
+            told.append((labels.index(best.label), best.probability, real.label != UNKNOWN))
+    won, probabilities, sure = zip(*told, strict=True)
+    return Votes(np.array(won, np.int64), np.array(probabilities, np.float32), np.array(sure, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +99,8 @@ class Figures:
     """Mean over the labels that occur."""
     ece: float
     """Expected calibration error of the winning probability, 15 equal bins."""
-    nll: float
-    """Mean negative log-likelihood, in nats."""
+    nll: float | None
+    """Mean negative log-likelihood, in nats; None of votes, which give no label but one a probability."""
     labels: dict[str, LabelFigures]
     confusion: list[list[int]]
     """Rows: true label, columns: given label, both in the order of ``labels``."""
@@ -89,7 +108,24 @@ class Figures:
 
 def measure(probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str]) -> Figures:
     """Figures of (w, labels) probabilities against (w,) true labels."""
-    given = probabilities.argmax(1)
+    of_truth = np.clip(probabilities[np.arange(len(truth)), truth].astype(np.float64), 1e-12, None)
+    nll = float(-np.log(of_truth).mean())
+    return _figures(probabilities.argmax(1), probabilities.max(1), truth, labels, nll=nll)
+
+
+def measure_votes(votes: Votes, truth: NDArray[np.int64], labels: Sequence[str]) -> Figures:
+    """Figures of votes, none of them called unknown, against (w,) true labels."""
+    return _figures(votes.labels, votes.probabilities, truth, labels, nll=None)
+
+
+def _figures(
+    given: NDArray[np.int64],
+    confidence: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    nll: float | None,
+) -> Figures:
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (truth, given), 1)
     right, occur, said = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
@@ -97,13 +133,12 @@ def measure(probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels
     recall = right / np.maximum(occur, 1)
     f1 = 2 * right / np.maximum(occur + said, 1)
     wrong = confusion - np.diag(right)
-    of_truth = np.clip(probabilities[np.arange(len(truth)), truth].astype(np.float64), 1e-12, None)
     return Figures(
         windows=len(truth),
         accuracy=float(right.sum() / len(truth)),
         macro_f1=float(f1[occur > 0].mean()),
-        ece=expected_calibration_error(probabilities.max(1), given == truth),
-        nll=float(-np.log(of_truth).mean()),
+        ece=expected_calibration_error(confidence, given == truth),
+        nll=nll,
         labels={
             label: LabelFigures(
                 precision=float(precision[i]),
@@ -140,30 +175,23 @@ class Judgement:
     windows: Figures
     """Each window on its own."""
     smoothed: Figures
-    """Probabilities averaged as the events average them, none called unknown."""
+    """Votes as the events are made of, none called unknown."""
     subjects: dict[str, float]
     """Accuracy by subject, each window on its own."""
     unknown: float
-    """Part of the windows whose smoothed probability falls under its threshold."""
+    """Part of the windows that vote for ``unknown``."""
 
 
-def judge(predictions: Predictions, *, labels: Sequence[str], decision: Decision) -> Judgement:
-    """Figures of predictions under a manifest's decision parameters."""
-    smoothed, truth = predictions.smoothed(decision.smoothing_windows).pooled()
+def judge(predictions: Predictions, *, labels: Sequence[str], decision: Decision, hop_s: float) -> Judgement:
+    """Figures of predictions under a manifest's decision parameters; windows are ``hop_s`` apart."""
+    probabilities, truth = predictions.pooled()
+    votes = vote(predictions, decision, labels, hop_s=hop_s)
     return Judgement(
-        windows=measure(*predictions.pooled(), labels),
-        smoothed=measure(smoothed, truth, labels),
+        windows=measure(probabilities, truth, labels),
+        smoothed=measure_votes(votes, truth, labels),
         subjects=subject_accuracies(predictions),
-        unknown=unknown_share(smoothed, decision.unknown_below, labels),
+        unknown=float(1.0 - votes.sure.mean()),
     )
-
-
-def unknown_share(
-    probabilities: NDArray[np.float32], unknown_below: dict[str, float], labels: Sequence[str]
-) -> float:
-    """Part of the windows whose winning (smoothed) probability is under that label's threshold."""
-    thresholds = np.array([unknown_below[label] for label in labels])
-    return float((probabilities.max(1) < thresholds[probabilities.argmax(1)]).mean())
 
 
 def table(figures: Figures) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.augment import Augmentation
 from training.datasets import Recording, Source, wisdm
 from training.datasets.splits import SubjectSplit
 from vskd_stream.errors import ConfigError
 from vskd_stream.image import ImageSpec
+from vskd_stream.manifest import Decision, Stillness
 
 
 class _Frozen(BaseModel):
@@ -42,6 +43,11 @@ class Signal(_Frozen):
     def window_s(self) -> float:
         """Length of a window in seconds."""
         return self.window_samples / self.sampling_rate_hz
+
+    @property
+    def hop_s(self) -> float:
+        """From one window to the next, in seconds."""
+        return self.hop_samples / self.sampling_rate_hz
 
 
 class StudentChoice(_Frozen):
@@ -74,13 +80,34 @@ class Fit(_Frozen):
 
 
 class Decisions(_Frozen):
-    """How scores become events; the thresholds are found on the validation subjects."""
+    """How scores become events; the thresholds are found on the validation subjects.
 
-    smoothing_windows: int = Field(ge=1, le=64)
-    switch_after_s: float = Field(ge=0.0, le=60.0)
-    update_every_s: float = Field(gt=0.0, le=3600.0)
+    All but ``unknown_share`` go into the manifest's ``Decision`` as they stand, and are told there.
+    """
+
+    smoothing: Literal["mean", "path"] = "mean"
+    smoothing_windows: int
+    change_cost: float = 0.0
+    margin: float = 0.0
+    switch_after_s: float
+    unknown_after_s: float = 10.0
+    minimum_s: dict[str, float] = {}
+    hold_s: dict[str, float] = {}
+    update_every_s: float
+    coarse: dict[str, str] = {}
+    not_worn: Stillness | None = None
     unknown_share: float = Field(ge=0.0, le=0.5)
     """At most this part of the validation windows, whose activity is known, becomes ``unknown``."""
+
+    @model_validator(mode="after")
+    def _decide(self) -> Self:
+        self.decision({})
+        return self
+
+    def decision(self, unknown_below: dict[str, float]) -> Decision:
+        """The manifest's, with thresholds per label."""
+        fields = self.model_dump(exclude={"unknown_share"})
+        return Decision.model_validate({**fields, "unknown_below": unknown_below})
 
 
 class Export(_Frozen):

@@ -19,7 +19,7 @@ from training.bundling import write_bundle
 from training.calibrate import temperature, unknown_below
 from training.card import write_card
 from training.datasets import Recording
-from training.evaluate import Judgement, Predictions, judge, predict
+from training.evaluate import Judgement, Predictions, judge, predict, vote
 from training.experiment import Experiment
 from training.graph import INPUT, OUTPUT, float32_graph, int8_graph
 from training.student import Student
@@ -29,7 +29,7 @@ from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
 from vskd_stream.errors import VskdError
 from vskd_stream.image import encode_batch
-from vskd_stream.manifest import Dataset, Decision
+from vskd_stream.manifest import Dataset
 
 Precision = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
@@ -119,12 +119,12 @@ def _export(
     scores = predict(logits, validation)
     divisor = temperature(*scores.pooled())
     scaled = Predictions(validation, [softmax(part / divisor) for part in scores.probabilities])
-    smoothed, _ = scaled.smoothed(decisions.smoothing_windows).pooled()
-    decision = Decision(
-        smoothing_windows=decisions.smoothing_windows,
-        switch_after_s=decisions.switch_after_s,
-        update_every_s=decisions.update_every_s,
-        unknown_below=unknown_below(smoothed, experiment.labels, share=decisions.unknown_share),
+    # A first time without thresholds, to find them.
+    lenient = decisions.decision(dict.fromkeys(experiment.labels, 0.0))
+    votes = vote(scaled, lenient, experiment.labels, hop_s=experiment.signal.hop_s)
+    won, probabilities = votes.labels[votes.sure], votes.probabilities[votes.sure]
+    decision = decisions.decision(
+        unknown_below(won, probabilities, experiment.labels, share=decisions.unknown_share)
     )
     goldens = golden_windows(scaled, experiment.export.golden_windows)
 
@@ -154,7 +154,8 @@ def _export(
     def judged(stretches: Sequence[Stretch]) -> Judgement:
         classifier = Classifier(load(path), threads=threads)
         predictions = predict(classifier.classify, stretches)
-        return judge(predictions, labels=experiment.labels, decision=decision)
+        hop_s = experiment.signal.hop_s
+        return judge(predictions, labels=experiment.labels, decision=decision, hop_s=hop_s)
 
     write("")
     on_validation, on_test = judged(validation), judged(test)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
@@ -57,7 +58,7 @@ class Link:
         self,
         endpoint: Endpoint,
         *,
-        will: Publication,
+        will: Publication | None,
         on_message: Callable[[paho.MQTTMessage], None],
         on_acknowledged: Callable[[int, str | None], None],
         max_packet_bytes: int,
@@ -82,8 +83,11 @@ class Link:
         self._complaints = _Complaints()
         self._client = self._make_client(will)
 
-    async def open(self, subscriptions: Sequence[str]) -> dict[str, str]:
+    async def open(self, subscriptions: Sequence[str], *, as_published: str | None = None) -> dict[str, str]:
         """Connect, and subscribe with QoS 1; returns the filters that the broker refused, and why.
+
+        ``as_published`` is the one of them whose messages shall tell whether they were sent to be retained
+        (MQTT 5; else only one that was kept says so), and of which our own are not wanted.
 
         Raises:
             BrokerError: it came to nothing; the reason is for a person.
@@ -97,7 +101,7 @@ class Link:
         if not subscriptions:
             return {}
         if self._is_v5:
-            self._client.subscribe([(one, SubscribeOptions(qos=1)) for one in subscriptions])
+            self._client.subscribe([(one, _options(special=one == as_published)) for one in subscriptions])
         else:
             self._client.subscribe([(one, 1) for one in subscriptions])
         codes = await self._answer(self._subscribed, "answer to our SUBSCRIBE", within_s=_ANSWER_S)
@@ -117,12 +121,14 @@ class Link:
             ValueError: this broker will never take it: it is too large, or no topic to publish on.
         """
         size_bytes = len(publication.payload) + len(publication.topic.encode()) + _HEADER_BYTES
+        properties, more_bytes = _properties(publication, PacketTypes.PUBLISH) if self._is_v5 else (None, 0)
+        size_bytes += more_bytes
         if size_bytes > self.max_publication_bytes:
             raise ValueError(f"{size_bytes} bytes; the broker takes {self.max_publication_bytes}")
         if self.lost.done() or (publication.qos == 0 and len(self._unsent) >= _MAX_UNSENT):
             return None
         info = self._client.publish(
-            publication.topic, publication.payload, publication.qos, publication.retain
+            publication.topic, publication.payload, publication.qos, publication.retain, properties
         )
         if info.rc != paho.MQTT_ERR_SUCCESS:
             return None
@@ -154,7 +160,7 @@ class Link:
         self._client.on_disconnect = None
         self._client.hang_up()
 
-    def _make_client(self, will: Publication) -> _Client:
+    def _make_client(self, will: Publication | None) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._endpoint.client_id,
@@ -163,7 +169,9 @@ class Link:
         )
         client.max_inflight_messages = 0  # Without bound: the window is ours, and paho shall queue nothing.
         client.enable_logger(self._complaints)
-        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will is not None:
+            properties, _ = _properties(will, PacketTypes.WILLMESSAGE) if self._is_v5 else (None, 0)
+            client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         client.on_connect = self._on_connect
@@ -279,6 +287,39 @@ class Link:
             self._unsent.discard(mid)
         else:
             self._on_acknowledged(mid, str(code) if code.is_failure else None)
+
+
+def _options(*, special: bool) -> SubscribeOptions:
+    return SubscribeOptions(qos=1, noLocal=special, retainAsPublished=special)
+
+
+def _properties(publication: Publication, packet: int) -> tuple[Properties | None, int]:
+    """What MQTT 5 says beside topic and payload, None if nothing is to be said; and its size in bytes."""
+    told = (publication.expiry_s, publication.content_type, publication.user_properties)
+    return _built(packet, *told, publication.correlation)
+
+
+# Making them takes longer than all else that a message needs, and nearly all messages have the same.
+@lru_cache(maxsize=64)
+def _built(
+    packet: int,
+    expiry_s: int | None,
+    content_type: str | None,
+    user_properties: tuple[tuple[str, str], ...],
+    correlation: bytes | None,
+) -> tuple[Properties | None, int]:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    if expiry_s is not None:
+        properties.MessageExpiryInterval = expiry_s
+    if content_type is not None:
+        properties.ContentType = content_type
+    if user_properties:
+        properties.UserProperty = list(user_properties)
+    if correlation is not None:
+        properties.CorrelationData = correlation
+    if properties.isEmpty():  # type: ignore[no-untyped-call]
+        return None, 0
+    return properties, len(properties.pack())  # type: ignore[no-untyped-call]
 
 
 class _Client(paho.Client):

@@ -51,8 +51,8 @@ def low_pass(
     """Low-pass and resample: a Hann-windowed sinc at each grid sample, over whatever times lie under it.
 
     Every weight is multiplied by the stretch of time that its sample stands for and the sum is
-    divided out, so jitter and bursts do not pull the mean. In a hole wider than a grid period the
-    weights would cancel one another, and its two ends are interpolated instead. Each grid sample
+    divided out, so jitter and bursts do not pull the mean. Where the samples around are too uneven
+    for that, as in a hole wider than a grid period, the two nearest are interpolated instead. Each grid sample
     depends on the samples within ``half_width_s`` and on their neighbours alone: the result is the
     same however the stream was cut and whenever it began.
     """
@@ -79,6 +79,10 @@ def low_pass(
             z += weight * acc_g[j, 2]
             total += weight
             j += 1
+        if not 0.7 < total * cutoff_hz < 1.3:
+            # Bursts and holes: the weights do not add up to the filter, and would swing.
+            _interpolate(t_s, acc_g, left, t, out[i])
+            continue
         out[i, 0] = x / total
         out[i, 1] = y / total
         out[i, 2] = z / total

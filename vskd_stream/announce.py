@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import structlog
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 from vskd_stream import topics
 from vskd_stream.clock import ClockReading
 from vskd_stream.events import ActivityEvent
-from vskd_stream.manifest import Manifest
+from vskd_stream.manifest import GAP, NO_DATA, SILENCED, UNITS_SUSPECT, Manifest
 from vskd_stream.payloads import Origin, Timing
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.publication import Publication
 from vskd_stream.scores import Scores
 from vskd_stream.window import Window
+
+_NEVER_UPDATED = frozenset({NO_DATA, GAP, SILENCED, UNITS_SUSPECT})
+"""States in which no windows come."""
 
 _log = structlog.get_logger()
 
@@ -32,13 +36,17 @@ class Announcer:
         publish: Callable[[Publication], None],
         utc_s: Callable[[], float],
         scores: bool = False,
+        event_expiry_s: int | None = None,
     ) -> None:
+        """After ``event_expiry_s`` no broker is to deliver an event any more (MQTT 5)."""
         self._origin = origin
         self._manifest = manifest
         self._publish = publish
         self._utc_s = utc_s
         self._scores = scores
+        self._event_expiry_s = event_expiry_s
         self._states: dict[str, Publication] = {}
+        self._idle: set[str] = set()
 
     def announce(self, pipeline: Pipeline, cut: Cut, probabilities: NDArray[np.float32] | None) -> None:
         """Take a device's next cut, with the model's probabilities if it is a window."""
@@ -48,14 +56,21 @@ class Announcer:
             self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))
         self._tell(pipeline.decide(cut, probabilities), timing)
 
-    def stop(self, pipeline: Pipeline) -> None:
-        """End what a device's wearer does, because we end."""
-        self._tell(pipeline.stop(), self._timing(pipeline.clock))
+    def stop(self, pipeline: Pipeline, *, reason: Literal["stopped", "paused"] = "stopped") -> None:
+        """End what a device's wearer does, because we end or are to pause."""
+        self._tell(pipeline.stop(reason), self._timing(pipeline.clock))
 
     def birth(self) -> list[Publication]:
-        """What a broker must know that may have forgotten us: that we run, and every device's state."""
-        online = topics.status("online", origin=self._origin, published_utc_s=self._utc_s())
-        return [online, *self._states.values()]
+        """What a broker must know first that may have forgotten us: that we run."""
+        return [topics.status("online", origin=self._origin, published_utc_s=self._utc_s())]
+
+    def state(self, device: str) -> Publication | None:
+        """The last state of a device; None while there is none."""
+        return self._states.get(device)
+
+    def idle(self) -> frozenset[str]:
+        """Devices of which no activity goes on, so that no update will tell their states again."""
+        return frozenset(self._idle)
 
     def farewell(self) -> Publication:
         """That we have ended in order."""
@@ -63,15 +78,21 @@ class Announcer:
 
     def _tell(self, events: list[ActivityEvent], timing: Timing) -> None:
         for event in events:
-            self._publish(topics.event(event, origin=self._origin, timing=timing))
+            expiry_s = self._event_expiry_s
+            self._publish(topics.event(event, origin=self._origin, timing=timing, expiry_s=expiry_s))
             _log_event(event)
         if events:
-            state = topics.state(events[-1], origin=self._origin, timing=timing)
-            self._states[events[-1].device] = state
+            last = events[-1]
+            state = topics.state(last, origin=self._origin, timing=timing)
+            self._states[last.device] = state
+            if last.type == "end" or last.label in _NEVER_UPDATED:
+                self._idle.add(last.device)
+            else:
+                self._idle.discard(last.device)
             self._publish(state)
 
     def _timing(self, clock: ClockReading) -> Timing:
-        return Timing(clock.kind, clock.offset_s, self._utc_s())
+        return Timing(clock.kind, clock.offset_s, self._utc_s(), at_s=clock.at_s, skew=clock.skew)
 
 
 def _log_event(event: ActivityEvent) -> None:

@@ -1,5 +1,7 @@
 """The one MQTT connection: connect, reconnect, last will; nothing of QoS 1 is lost while the daemon lives.
 
+With a journal no event is lost when it dies, either.
+
 Incoming messages are handed on as they are read from the socket. There is no queue: what cannot be
 read yet waits in the kernel and at the broker, both bounded, so ``on_message`` only has to be quick.
 Sessions start clean: samples that came while we were away are not asked for, they would be late.
@@ -21,11 +23,14 @@ from vskd_stream._link import Link
 from vskd_stream.backoff import Backoff
 from vskd_stream.errors import BrokerError
 from vskd_stream.outbox import Outbox
+from vskd_stream.publication import Request
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
+    from vskd_stream._keeper import Report
     from vskd_stream.endpoint import Endpoint
+    from vskd_stream.journal import Journal
     from vskd_stream.publication import Publication
     from vskd_stream.tally import Tally
 
@@ -60,12 +65,14 @@ class Traffic:
 class MqttConnection:
     """Publishes and receives, through whatever happens to the broker.
 
-    ``on_message(topic, payload)`` runs on the event loop; what it raises is counted. A retained message
+    ``on_message(topic, payload)`` runs on the event loop; what it raises is counted. What comes on the
+    topics of ``requests``, a filter that ends in ``/+``, goes to ``on_request`` instead. A retained message
     is older than our subscription and would pass for a live one: it is dropped. ``birth()`` is asked on
     every connection, and goes out before all that waits.
 
     The tally counts, outgoing: ``offline`` and ``congested`` (QoS 0), ``queue_full``, ``refused_by_broker``
-    and ``undelivered`` (QoS 1), ``unpublishable``; incoming: ``retained``, ``bad_topic``, ``handler_error``.
+    and ``undelivered`` (QoS 1), ``unpublishable``, and what the journal gives up (``outbox_...``); incoming:
+    ``retained``, ``bad_topic``, ``handler_error``.
     """
 
     def __init__(
@@ -76,29 +83,36 @@ class MqttConnection:
         subscriptions: Sequence[str],
         on_message: Callable[[str, bytes], None],
         birth: Callable[[], Iterable[Publication]],
+        requests: str | None = None,
+        on_request: Callable[[Request], None] = lambda _: None,
         max_queued: int,
         tally: Tally,
+        journal: Journal | None = None,
         max_packet_bytes: int = MAX_PACKET_BYTES,
         backoff: Backoff | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``max_queued`` bounds the messages of QoS 1 that wait; beyond it the oldest gives way."""
+        """``max_queued`` bounds the messages of QoS 1 that wait in memory; events wait in ``journal``."""
         self.connected = asyncio.Event()
         """Set while messages flow both ways."""
         self.traffic = Traffic()
         self._endpoint = endpoint
         self._will = will
-        self._subscriptions = tuple(subscriptions)
+        self._subscriptions = (*subscriptions, requests) if requests else tuple(subscriptions)
+        self._requests = requests
+        self._on_request = on_request
         self._on_message = on_message
         self._birth = birth
         self._tally = tally
         self._max_packet_bytes = max_packet_bytes
         self._backoff = backoff or Backoff()
         self._monotonic_s = monotonic_s
-        self._outbox = Outbox(max_queued=max_queued)
+        self._outbox = Outbox(max_queued=max_queued, journal=journal)
+        if journal is not None:
+            journal.on_report = self._journal_reports
         self._link: Link | None = None
         self._quiet = asyncio.Event()
-        """Set while nothing is in flight: all has been acknowledged, or there is nobody to do so."""
+        """Set while nothing is left to do: all has been acknowledged, or there is nobody to do so."""
         self._quiet.set()
         self._closing = asyncio.Event()
         self._told_s: dict[tuple[str, str], float] = {}
@@ -130,6 +144,12 @@ class MqttConnection:
         else:
             self._send_now(self._link, publication)
 
+    def greet(self, birth: Publication) -> None:
+        """Send a later part of the birth: before all that waits, on this connection or not at all."""
+        if self.connected.is_set():
+            self._outbox.greet(birth)
+            self._pump()
+
     async def close(self, farewell: Publication) -> None:
         """Take no more messages, give what waits a second to leave, say farewell, and let ``run`` end.
 
@@ -147,7 +167,7 @@ class MqttConnection:
             await link.goodbye()
         elif link is not None:
             link.abort("closing")
-        if undelivered := len(self._outbox) - out_of_turn:
+        if undelivered := self._outbox.unstored - out_of_turn:
             self._drop("undelivered", "when the daemon stopped", count=undelivered)
 
     async def _live_once(self) -> tuple[str, str]:
@@ -160,7 +180,7 @@ class MqttConnection:
             max_packet_bytes=self._max_packet_bytes,
         )
         try:
-            self._enter(await link.open(self._subscriptions))
+            self._enter(await link.open(self._subscriptions, as_published=self._requests))
             since_s = self._monotonic_s()
             reason = await link.live()
             if self._monotonic_s() - since_s >= _STABLE_S:
@@ -181,6 +201,7 @@ class MqttConnection:
             _log.info("connected", broker=str(self._endpoint))
         for subscription, reason in refused.items():
             self._tell("subscription refused", f"{subscription}: {reason}")
+        self._outbox.connected()
         for birth in self._birth():
             if birth.qos == 1:
                 self._outbox.greet(birth)
@@ -210,7 +231,7 @@ class MqttConnection:
                 break
             self._outbox.sent(mid)
             self.traffic.published += 1
-        if self._outbox.in_flight:
+        if len(self._outbox):
             self._quiet.clear()
         else:
             self._quiet.set()
@@ -236,6 +257,11 @@ class MqttConnection:
             self._drop("refused_by_broker", f"{publication.topic}: {refusal}")
         self._pump()
 
+    def _journal_reports(self, report: Report) -> None:
+        for drop in self._outbox.take(report):
+            self._drop(drop.reason, drop.detail, count=drop.count)
+        self._pump()
+
     def _receive(self, message: MQTTMessage) -> None:
         self.traffic.received += 1
         try:
@@ -247,7 +273,10 @@ class MqttConnection:
             self._drop("retained", topic)
             return
         try:
-            self._on_message(topic, bytes(message.payload))
+            if self._requests is not None and topic.rpartition("/")[0] == self._requests.removesuffix("/+"):
+                self._on_request(_request(topic, message))
+            else:
+                self._on_message(topic, bytes(message.payload))
         except Exception as error:  # noqa: BLE001 (one message must not cost the connection)
             self._drop("handler_error", f"{topic}: {error!r}")
             _log.debug("handler_error", topic=topic, exc_info=True)
@@ -265,3 +294,10 @@ class MqttConnection:
         self._told_s[event, reason] = now_s
         self._is_news = True
         _log.warning(event, broker=str(self._endpoint), reason=reason)
+
+
+def _request(topic: str, message: MQTTMessage) -> Request:
+    # On MQTT 3.1.1 there are no properties at all.
+    told = message.properties
+    response_topic = getattr(told, "ResponseTopic", None)
+    return Request(topic, bytes(message.payload), response_topic, getattr(told, "CorrelationData", None))

@@ -1,7 +1,7 @@
 """The commands: ``vskd-streamd`` is the daemon, ``vskd`` the tools around it.
 
 Exit codes are those of sysexits.h: 0 ended in order, 64 usage, 65 a file that is not what it should
-be, 69 no broker can be had, 78 configuration.
+be, 69 no broker or no Bluetooth can be had, 78 configuration.
 """
 
 from __future__ import annotations
@@ -14,15 +14,27 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vskd_stream import __version__
-from vskd_stream.errors import BrokerError, BundleError, ConfigError, RecordingError, VskdError
-from vskd_stream.settings import Log
+from pydantic import ValidationError
+
+from vskd_stream import __version__, discovery_cli
+from vskd_stream.errors import (
+    BrokerError,
+    BundleError,
+    ConfigError,
+    LinkError,
+    OptionError,
+    RecordingError,
+    VskdError,
+)
+from vskd_stream.settings import Log, MqttSource
 
 _EXIT_CODES: dict[type[VskdError], int] = {
     ConfigError: os.EX_CONFIG,
     BundleError: os.EX_DATAERR,
     RecordingError: os.EX_DATAERR,
     BrokerError: os.EX_UNAVAILABLE,
+    LinkError: os.EX_UNAVAILABLE,
+    OptionError: os.EX_CONFIG,
 }
 
 
@@ -73,14 +85,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="the whole manifest as JSON")
     command.set_defaults(run=_model)
 
+    command = commands.add_parser("discovery", help="what Home Assistant knows us by")
+    discovery_cli.add_to(command)
+
+    command = commands.add_parser("record", help="write what devices send over MQTT into a file for `replay`")
+    command.add_argument(
+        "out", type=Path, metavar="OUT.vskdrec", help="the file to make; none is overwritten"
+    )
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="which broker and topics")
+    command.add_argument("--seconds", type=_positive, metavar="N", help="end after so long; else with Ctrl-C")
+    command.add_argument(
+        "--topic", type=_topic_filter, action="append", default=[], metavar="FILTER",
+        help="record this instead of the configuration's sources; may be repeated",
+    )  # fmt: skip
+    command.add_argument(
+        "--max-mib", type=_positive, default=1024.0, metavar="N",
+        help="end when the file has so many MiB (1024)",
+    )  # fmt: skip
+    command.set_defaults(run=_record)
+
+    command = commands.add_parser("doctor", help="look for whatever may keep the daemon from its work")
+    command.add_argument("--config", type=Path, metavar="FILE", help="check this configuration, too")
+    command.add_argument(
+        "--recording", type=Path, metavar="FILE", help="judge the connection interval from its arrivals"
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=_doctor)
+
+    command = commands.add_parser(
+        "scan", help="show the Bluetooth devices that are near, and who serves them"
+    )
+    command.add_argument("--seconds", type=_positive, default=8.0, metavar="N", help="listen for so long (8)")
+    command.add_argument("--adapter", metavar="NAME", help="such as hci0; else the first that is switched on")
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=_scan)
+
     options = parser.parse_args(arguments)
     return _told(lambda: options.run(options))
 
 
-def _told(run: Callable[[], None]) -> int:
+def _told(run: Callable[[], int | None]) -> int:
     """The exit code; what is refused is said in its own words, without a traceback."""
     try:
-        run()
+        return run() or os.EX_OK
     except VskdError as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT_CODES.get(type(error), os.EX_SOFTWARE)
@@ -104,6 +151,23 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def _topic_filter(text: str) -> str:
+    try:
+        return MqttSource(topic=text).topic
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
 def _serve(path: Path, *, check_only: bool) -> None:
     # The model and the kernels take a second to import: what needs neither does not wait for them.
     from vskd_stream import config, daemon, logs
@@ -120,7 +184,7 @@ def _serve(path: Path, *, check_only: bool) -> None:
 def _replay(options: argparse.Namespace) -> None:
     from vskd_stream import bundle, config, logs, offline, recording
     from vskd_stream.classify import Classifier
-    from vskd_stream.settings import MqttSource, RemoteBroker, Settings
+    from vskd_stream.settings import RemoteBroker, Settings
     from vskd_stream.tally import Tally
 
     if options.config is not None:
@@ -145,6 +209,32 @@ def _replay(options: argparse.Namespace) -> None:
             if publication.topic.endswith("/event"):
                 sys.stdout.write(publication.payload.decode() + "\n")
         sys.stdout.flush()
+
+
+def _record(options: argparse.Namespace) -> None:
+    from vskd_stream import record
+
+    record.run(
+        options.config, options.out, seconds=options.seconds, topics=options.topic, max_mib=options.max_mib
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from vskd_stream import doctor
+
+    return doctor.run(options.config, recording=options.recording, as_json=options.json)
+
+
+def _scan(options: argparse.Namespace) -> None:
+    import asyncio
+
+    from vskd_stream.sources.ble import scan
+
+    found = asyncio.run(scan.scan(options.seconds, adapter=options.adapter))
+    if options.json:
+        sys.stdout.write(json.dumps([each.as_json() for each in found], indent=2) + "\n")
+    else:
+        sys.stdout.write(scan.table(found))
 
 
 def _config_schema(_: argparse.Namespace) -> None:

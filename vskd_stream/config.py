@@ -465,7 +465,8 @@ def markdown_table() -> str:
 
 
 def _rows(whole: _JsonSchema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    for name, schema in whole["properties"].items():
+    # What is a list of plain values has no keys of its own.
+    for name, schema in whole.get("properties", {}).items():
         variants = list(_variants(schema))
         default = schema.get("default")
         # `embedded` alone in its mapping is required there, but nobody has to have that mapping.

@@ -8,35 +8,52 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, recording
+from vskd_stream import __version__, bundle, config, presence, recording, retained
 from vskd_stream._jit import CACHE_DIRECTORY
+from vskd_stream._keeper import Bounds, Keeper
 from vskd_stream.announce import Announcer
+from vskd_stream.backoff import Backoff
 from vskd_stream.broker import MqttConnection
 from vskd_stream.bundle import Bundle
 from vskd_stream.classify import Classifier
+from vskd_stream.control import Control
 from vskd_stream.devices import Devices
 from vskd_stream.embedded import EmbeddedBroker
 from vskd_stream.endpoint import Endpoint, endpoint_of
 from vskd_stream.errors import RecordingError, VskdError
+from vskd_stream.journal import Journal
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
-from vskd_stream.publication import Publication
+from vskd_stream.presence import Presence
+from vskd_stream.publication import Publication, Request
 from vskd_stream.recording import Recording
+from vskd_stream.samples import Samples
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
 from vskd_stream.settings import RemoteBroker, Replay, Settings
 from vskd_stream.sources.replay import replay
 from vskd_stream.tally import Tally
-from vskd_stream.topics import will
+from vskd_stream.topics import command_filter, will
+from vskd_stream.vitals import Vitals
 from vskd_stream.worker import Job, Worker
+
+if TYPE_CHECKING:
+    from vskd_stream.sources.ble.connection import Deliver
+    from vskd_stream.sources.ble.manager import Manager
 
 _TICK_S = 0.5
 _SUMMARY_EVERY_S = 300.0
 _DRAIN_S = 0.5
+_OUTBOX_NAME = "outbox.sqlite3"
+_RECONNECT_CAP_S = 2.5
+"""A home's broker has few gateways, and they are to be back within seconds however long it was away."""
 
 _log = structlog.get_logger()
 
@@ -58,7 +75,25 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
         _log.warning(warning)
     classifier = Classifier(loaded)
     classifier.warm()
-    return Daemon(settings, bundle=loaded, classifier=classifier, endpoint=endpoint, replays=replays)
+    return Daemon(
+        settings,
+        bundle=loaded,
+        classifier=classifier,
+        endpoint=endpoint,
+        replays=replays,
+        journal=_journal_of(settings, environ),
+    )
+
+
+def _journal_of(settings: Settings, environ: Mapping[str, str]) -> Journal | None:
+    wanted, limit = settings.outbox, settings.limits.max_queued_events
+    # systemd names several folders with colons between them; the first is the unit's own.
+    state_directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    directory = wanted.directory or (Path(state_directory) if state_directory else None)
+    if directory is None:
+        return None
+    bounds = Bounds(wanted.max_bytes, wanted.max_age_s, max_in_memory=limit)
+    return Journal(Keeper(directory / _OUTBOX_NAME, bounds), max_pending=limit)
 
 
 def serve(daemon: Daemon) -> None:
@@ -88,6 +123,15 @@ def _stop_or_leave(stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _bluetooth(settings: Settings, *, deliver: Deliver, tally: Tally) -> Manager | None:
+    if not settings.bluetooth:
+        return None
+    # Who has no Bluetooth device does without D-Bus and a second of imports.
+    from vskd_stream.sources.ble.manager import Manager
+
+    return Manager(settings.bluetooth, deliver=deliver, tally=tally)
+
+
 class Daemon:
     """A gateway: one broker connection, one model, many devices."""
 
@@ -99,9 +143,11 @@ class Daemon:
         classifier: Classifier,
         endpoint: Endpoint,
         replays: Iterable[tuple[Replay, Recording]] = (),
+        journal: Journal | None = None,
     ) -> None:
         self._settings = settings
         self._replays = tuple(replays)
+        self._journal = journal
         self._tally = Tally()
         self._devices = Devices(settings, bundle=bundle, tally=self._tally)
         self._worker = Worker(
@@ -110,15 +156,23 @@ class Daemon:
             on_drop=self._shed,
             max_queued=settings.limits.max_queued_windows,
         )
+        self._bluetooth = _bluetooth(settings, deliver=self._take, tally=self._tally)
         origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
+        discovery = presence.discovery_of(settings, bundle=bundle, origin=origin)
+        self._home_assistant = settings.home_assistant.status_topic if discovery else None
+        subscriptions = self._devices.reader.topic_filters
         self._connection = MqttConnection(
             endpoint,
             will=will(origin=origin),
-            subscriptions=self._devices.reader.topic_filters,
+            subscriptions=(*subscriptions, self._home_assistant) if self._home_assistant else subscriptions,
             on_message=self._receive,
             birth=self._birth,
+            requests=command_filter(settings.gateway) if settings.commands else None,
+            on_request=self._request,
             max_queued=settings.limits.max_queued_events,
+            journal=journal,
             tally=self._tally,
+            backoff=Backoff(cap_s=_RECONNECT_CAP_S),
         )
         self._announcer = Announcer(
             origin=origin,
@@ -126,6 +180,32 @@ class Daemon:
             publish=self._connection.publish,
             utc_s=time.time,
             scores=settings.publish.scores,
+            event_expiry_s=settings.publish.event_expiry_s,
+        )
+        self._presence = Presence(
+            state=self._announcer.state,
+            idle=self._announcer.idle,
+            discovery=discovery,
+            forget_after_days=settings.home_assistant.forget_after_days,
+            send=self._connection.greet,
+            read=partial(retained.read, endpoint),
+            connected=self._connection.connected,
+        )
+        self._vitals = Vitals(
+            self._devices,
+            origin=origin,
+            no_data_after_s=settings.no_data_after_s,
+            publish=self._connection.greet,
+        )
+        self._control = Control(
+            origin=origin,
+            discovery_prefix=settings.home_assistant.discovery_prefix,
+            devices=self._devices,
+            vitals=self._vitals,
+            announcer=self._announcer,
+            tell_all=self._tell_all,
+            publish=self._connection.greet,
+            tally=self._tally,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -133,8 +213,10 @@ class Daemon:
 
         Raises:
             BrokerError: The embedded broker cannot be started, or has died.
+            VskdError: Another daemon has the outbox.
         """
         async with contextlib.AsyncExitStack() as stack:
+            await self._open_journal(stack)
             broker = None
             if isinstance(self._settings.broker, EmbeddedSettings):
                 max_payload_bytes = self._settings.limits.max_payload_bytes
@@ -147,9 +229,12 @@ class Daemon:
             sources = [
                 tasks.create_task(self._tick(), name="tick"),
                 tasks.create_task(self._summarise(), name="summary"),
+                tasks.create_task(self._presence.run(), name="presence"),
             ]
             if broker is not None:
                 sources.append(tasks.create_task(broker.watch(), name="broker"))
+            if self._bluetooth is not None:
+                sources.append(tasks.create_task(self._bluetooth.run(), name="bluetooth"))
             for settings, messages in self._replays:
                 replaying = self._replay(settings, messages)
                 sources.append(tasks.create_task(replaying, name=f"replay {settings.recording}"))
@@ -162,27 +247,60 @@ class Daemon:
                     await self._worker.drain()
             for pipeline in self._devices:
                 self._announcer.stop(pipeline)
+            self._vitals.farewell(time.time())
             await self._connection.close(self._announcer.farewell())
             worker.cancel()
         _log.info("stopped", **self._summary())
 
+    async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._journal is None:
+            _log.info("events wait in memory only", reason="the configuration has no outbox.directory")
+            return
+        cut_off = await self._journal.open()
+        stack.push_async_callback(self._close_journal, self._journal)
+        for one in cut_off:
+            _log.info("ended what was cut off", device=one.device, label=one.label)
+            self._connection.publish(one.state)
+
+    async def _close_journal(self, journal: Journal) -> None:
+        if undelivered := await journal.close():
+            self._tally.drop("outbox", "undelivered", "events that are on no disk", count=undelivered)
+
     def _birth(self) -> list[Publication]:
+        self._tell_all()
         return self._announcer.birth()
 
+    def _tell_all(self) -> None:
+        self._presence.tell_all()
+        self._vitals.tell_all()
+
+    def _request(self, request: Request) -> None:
+        self._control.take(request)
+
     def _receive(self, topic: str, payload: bytes) -> None:
+        if topic == self._home_assistant:
+            self._presence.home_assistant_says(payload)
+            return
         self._submit(self._devices.receive(topic, payload, arrival_s=time.time()))
+
+    def _take(self, samples: Samples, arrival_s: float) -> None:
+        self._submit(self._devices.take(samples, arrival_s=arrival_s))
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._submit(self._devices.tick(time.time()))
+            now_s = time.time()
+            self._submit(self._devices.tick(now_s))
+            self._vitals.look(now_s)
 
     def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:
         for pipeline, cut in cuts:
+            self._presence.appeared(pipeline.device)
             self._worker.submit(Job(pipeline, cut))
 
     def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
-        self._announcer.announce(job.pipeline, job.cut, probabilities)
+        if self._devices.serves(job.pipeline):
+            self._announcer.announce(job.pipeline, job.cut, probabilities)
 
     def _shed(self, job: Job) -> None:
         self._tally.drop(job.pipeline.device, "overload", "more windows than the model can take")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from vskd_stream.bundle import Bundle
-from vskd_stream.errors import DecodeError
+from vskd_stream.errors import DecodeError, VskdError
+from vskd_stream.health import Health, HealthMonitor
 from vskd_stream.pipeline import Cut, Pipeline
-from vskd_stream.samples import Gap
+from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
 from vskd_stream.sources.mqtt import MqttReader
 from vskd_stream.tally import Tally
@@ -22,6 +25,8 @@ class Devices:
         self._bundle = bundle
         self._tally = tally
         self._pipelines: dict[str, Pipeline] = {}
+        self._monitors: dict[str, HealthMonitor] = {}
+        self._paused: set[str] = set()
 
     def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
         """Take a message that arrived at ``arrival_s`` (UTC seconds); whatever is wrong with it is told."""
@@ -31,18 +36,64 @@ class Devices:
             self._tally.drop(topic[:100], error.reason, error.detail)
             return
         for samples in batches:
-            pipeline = self._pipeline(samples.device)
-            if pipeline is None:
-                self._tally.drop(
-                    samples.device, "device_limit", "limits.max_devices other devices are served already"
-                )
-                continue
-            yield from self._told(pipeline, pipeline.cut(samples, arrival_s=arrival_s))
+            yield from self._take(samples, arrival_s, self._settings.limits.reorder_horizon_s)
+
+    def take(self, samples: Samples, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
+        """Take a batch from a source that keeps the order, so that nothing missing is waited for."""
+        yield from self._take(samples, arrival_s, 0.0)
 
     def tick(self, now_s: float) -> Iterator[tuple[Pipeline, Cut]]:
         """Take the time (UTC seconds), for the devices that have fallen silent."""
         for pipeline in self._pipelines.values():
-            yield from self._told(pipeline, pipeline.tick(now_s))
+            cuts = pipeline.tick(now_s)
+            for cut in cuts:
+                if isinstance(cut.piece, Gap):
+                    self._monitors[pipeline.device].gap(cut.piece.reason, now_s=now_s)
+            yield from self._told(pipeline, cuts, pipeline.take_counts())
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """Every device that was heard."""
+        return self._monitors.keys()
+
+    def monitors(self) -> Iterator[tuple[str, HealthMonitor]]:
+        """What is known of every device's samples; nothing of one that is not to be told of."""
+        for device, monitor in self._monitors.items():
+            pipeline = self._pipelines.get(device)
+            if pipeline is None or not pipeline.preferences.silent:
+                yield device, monitor
+
+    def health(self, device: str, now_s: float) -> Health | None:
+        """How well a device's samples arrived until ``now_s`` (UTC seconds); None while it is paused."""
+        pipeline = self._pipelines.get(device)
+        return None if pipeline is None else self._monitors[device].read(now_s, fit=pipeline.clock_fit)
+
+    def is_paused(self, device: str) -> bool:
+        """Whether the device's samples are dropped."""
+        return device in self._paused
+
+    def serves(self, pipeline: Pipeline) -> bool:
+        """Whether this pipeline is still its device's: not after a pause."""
+        return self._pipelines.get(pipeline.device) is pipeline
+
+    def pause(self, device: str) -> Pipeline | None:
+        """Drop a device's samples from now on; returns the pipeline to be stopped, None if it was paused.
+
+        Raises:
+            VskdError: The device has not been heard.
+        """
+        self._check_known(device)
+        self._paused.add(device)
+        return self._pipelines.pop(device, None)
+
+    def resume(self, device: str) -> None:
+        """Take a device's samples again, with nothing remembered of those before.
+
+        Raises:
+            VskdError: The device has not been heard.
+        """
+        self._check_known(device)
+        self._paused.discard(device)
 
     def __iter__(self) -> Iterator[Pipeline]:
         return iter(self._pipelines.values())
@@ -50,22 +101,58 @@ class Devices:
     def __len__(self) -> int:
         return len(self._pipelines)
 
-    def _pipeline(self, device: str) -> Pipeline | None:
+    def _take(
+        self, samples: Samples, arrival_s: float, reorder_horizon_s: float
+    ) -> Iterator[tuple[Pipeline, Cut]]:
+        if samples.device in self._paused:
+            self._monitors[samples.device].heard(arrival_s)
+            self._tally.drop(samples.device, "paused", "until the command resume")
+            return
+        pipeline = self._pipeline(samples.device, reorder_horizon_s)
+        if pipeline is None:
+            self._tally.drop(
+                samples.device, "device_limit", "limits.max_devices other devices are served already"
+            )
+            return
+        cuts = pipeline.cut(samples, arrival_s=arrival_s)
+        counts = pipeline.take_counts()
+        self._monitors[samples.device].observe(
+            samples,
+            arrival_s=arrival_s,
+            counts=counts,
+            gaps=[cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)],
+            clock=pipeline.clock.kind,
+        )
+        yield from self._told(pipeline, cuts, counts)
+
+    def _pipeline(self, device: str, reorder_horizon_s: float) -> Pipeline | None:
         pipeline = self._pipelines.get(device)
-        if pipeline is None and len(self._pipelines) < self._settings.limits.max_devices:
+        # One that was paused and resumed has its place still.
+        has_room = device in self._monitors or len(self._monitors) < self._settings.limits.max_devices
+        if pipeline is None and has_room:
+            self._monitors[device] = HealthMonitor()
             pipeline = self._pipelines[device] = Pipeline(
                 device,
                 manifest=self._bundle.manifest,
                 bundle_sha256=self._bundle.sha256,
-                reorder_horizon_s=self._settings.limits.reorder_horizon_s,
+                reorder_horizon_s=reorder_horizon_s,
                 no_data_after_s=self._settings.no_data_after_s,
             )
         return pipeline
 
-    def _told(self, pipeline: Pipeline, cuts: list[Cut]) -> Iterator[tuple[Pipeline, Cut]]:
-        for reason, count in pipeline.take_counts().items():
+    def _check_known(self, device: str) -> None:
+        pipeline = self._pipelines.get(device)
+        is_silent = pipeline is not None and pipeline.preferences.silent
+        # Of a device that is not to be told of, nobody learns even that it is there.
+        if device not in self._monitors or is_silent:
+            raise VskdError(f"no device {device!r} has been heard since the gateway started")
+
+    def _told(
+        self, pipeline: Pipeline, cuts: list[Cut], counts: Counter[str]
+    ) -> Iterator[tuple[Pipeline, Cut]]:
+        for reason, count in counts.items():
             self._tally.drop(pipeline.device, reason, count=count)
         for cut in cuts:
             if isinstance(cut.piece, Gap):
-                self._tally.gap(pipeline.device, cut.piece.reason)
+                self._tally.gap(pipeline.device, cut.piece.reason, cut.piece.detail)
             yield pipeline, cut

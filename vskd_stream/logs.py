@@ -8,7 +8,15 @@ from typing import TextIO
 
 import structlog
 
+from vskd_stream.commands import LogLevelName
 from vskd_stream.settings import Log
+
+
+def set_level(level: LogLevelName) -> None:
+    """Tell more or less from now on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(max(number, logging.WARNING))
 
 
 def configure(log: Log, *, stream: TextIO = sys.stderr) -> None:

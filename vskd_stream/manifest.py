@@ -14,27 +14,62 @@ from vskd_stream.image import ImageSpec
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
 NO_DATA = "no_data"
-RESERVED_LABELS = frozenset({UNKNOWN, NO_DATA, "gap", "not_worn"})
+GAP = "gap"
+NOT_WORN = "not_worn"
+SILENCED = "silenced"
+UNITS_SUSPECT = "units_suspect"
+STATES = (UNKNOWN, NO_DATA, GAP, NOT_WORN, SILENCED, UNITS_SUSPECT)
+"""What may be told in a label's place when there is no label to tell; no model's label is one of these."""
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Pause = Annotated[float, Field(ge=0.0, le=3600.0)]
+"""Seconds that something must last before it counts."""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Stillness(_Frozen):
+    """When a device is not worn: nobody holds a wrist so still for so long (van Hees et al. 2013)."""
+
+    below_g: float = Field(gt=0.0, le=0.1)
+    """The standard deviation of each axis within a window must be under this."""
+    for_s: float = Field(ge=10.0, le=86_400.0)
+    """Of every window for so long."""
+
+
 class Decision(_Frozen):
     """How scores become events; all times are stream time."""
 
-    smoothing_windows: int = Field(ge=1, le=64)
-    """Probabilities are averaged over this many consecutive windows."""
+    smoothing: Literal["mean", "path"] = "mean"
+    """A window's vote: the label of the largest mean probability, or the one in which the likeliest
+    path through the last windows ends."""
+    smoothing_windows: int = Field(ge=1, le=256)
+    """The mean or the path is over this many windows, the last ones."""
+    change_cost: float = Field(default=0.0, ge=0.0, le=1000.0)
+    """Evidence in nats that a change of label costs a path."""
+    margin: float = Field(default=0.0, ge=0.0, le=1000.0)
+    """Evidence in nats by which the likeliest path must lead those to other labels; else the vote is
+    ``unknown``."""
+    unknown_below: dict[Label, Probability]
+    """Per label: where its mean probability is under this, the vote is ``unknown``. That is the mean over
+    ``smoothing_windows``, or over the windows of the last ``unknown_after_s`` that its path has."""
     switch_after_s: float = Field(ge=0.0, le=60.0)
-    """Another label must lead for so long before the activity changes."""
+    """Another label must win every vote for so long before the activity changes."""
+    unknown_after_s: float = Field(default=10.0, gt=0.0, le=3600.0)
+    """When nothing has been decided for so long, the activity is ``unknown``."""
+    minimum_s: dict[Label, Pause] = {}
+    """Per label: an activity that is shorter than this is never told; absent: 0."""
+    hold_s: dict[Label, Pause] = {}
+    """Per label: an activity that comes back within this time has never ended; absent: 0."""
     update_every_s: float = Field(gt=0.0, le=3600.0)
     """An activity that goes on is reported again this often."""
-    unknown_below: dict[Label, Probability]
-    """Per label: a smoothed probability under this is reported as ``unknown``."""
+    coarse: dict[Label, Label] = {}
+    """Per label: the coarser one that it is a kind of; absent: itself."""
+    not_worn: Stillness | None = None
+    """None: a device that lies about is not recognised as such."""
 
 
 class Dataset(_Frozen):
@@ -76,10 +111,13 @@ class Manifest(_Frozen):
     def _consistent(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels repeat")
-        if reserved := RESERVED_LABELS.intersection(self.labels):
+        if reserved := set(STATES).intersection([*self.labels, *self.decision.coarse.values()]):
             raise ValueError(f"labels {sorted(reserved)} are reserved for states of the stream")
         if set(self.decision.unknown_below) != set(self.labels):
             raise ValueError("decision.unknown_below needs exactly one threshold per label")
+        for name in ("minimum_s", "hold_s", "coarse"):
+            if strange := set(getattr(self.decision, name)).difference(self.labels):
+                raise ValueError(f"decision.{name} names {sorted(strange)}, which are no labels")
         if self.hop_samples > self.window_samples:
             raise ValueError("hop_samples exceeds window_samples: samples between would be lost")
         if self.image.size > self.window_samples:

@@ -7,20 +7,25 @@ argument: it tells silence and the offset to UTC, never what a window holds.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream.clock import ClockReading, StreamClock
+from vskd_stream.clock import ClockFit, ClockReading, StreamClock
 from vskd_stream.events import ActivityEvent, Decider
+from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.manifest import Manifest
 from vskd_stream.reorder import Reorderer
 from vskd_stream.resample import Resampler
 from vskd_stream.samples import Gap, GapReason, Samples
+from vskd_stream.sanity import Finding, Sanity, Verdict
 from vskd_stream.scores import Scores
+from vskd_stream.stillness import unrest_g
 from vskd_stream.window import Window, WindowCutter
 
 CLOCK_JUMP_S = 86_400.0
@@ -52,23 +57,35 @@ class Pipeline:
         bundle_sha256: str,
         reorder_horizon_s: float,
         no_data_after_s: float,
+        preferences: Preferences = NO_PREFERENCES,
     ) -> None:
         self.device = device
+        self.preferences = preferences
         self._clock = StreamClock()
         self._counts: Counter[str] = Counter()
         self._rate_hz = manifest.sampling_rate_hz
+        self._window_samples, self._hop_samples = manifest.window_samples, manifest.hop_samples
         self._max_gap_s = manifest.max_gap_s
         self._no_data_after_s = no_data_after_s
         self._reorderer = Reorderer(horizon_s=reorder_horizon_s)
         self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
         self._cutter = WindowCutter(window_samples=manifest.window_samples, hop_samples=manifest.hop_samples)
-        self._decider = Decider(device, manifest=manifest, bundle_sha256=bundle_sha256)
+        self._decider = Decider(
+            device, manifest=manifest, bundle_sha256=bundle_sha256, preferences=preferences
+        )
         self._last_s: float | None = None
         self._next_sample: int | None = None
         self._last_arrival_s: float | None = None
+        self._sanity = Sanity()
+        self._verdicts: deque[Verdict] = deque()
+        self._finding: Finding | None = None
+        self._is_finding_told = False
+        self._trusted_from_s = -math.inf
 
     def cut(self, samples: Samples, *, arrival_s: float) -> list[Cut]:
         """Take a batch that arrived at ``arrival_s`` (UTC seconds); return the windows it completes."""
+        if self.preferences.silent:
+            return []
         if samples.sampling_rate_hz < LEAST_RATE * self._rate_hz:
             self._counts["rate_too_low"] += 1
             return []
@@ -97,6 +114,16 @@ class Pipeline:
         """How stream time becomes UTC now."""
         return self._clock.read()
 
+    @property
+    def clock_fit(self) -> ClockFit | None:
+        """How well the arrivals lie on the clock's line; None while nothing has arrived."""
+        return self._clock.fit
+
+    @property
+    def finding(self) -> Finding | None:
+        """Why the samples are not classified; None while they can be what they claim to be."""
+        return self._finding
+
     def take_counts(self) -> Counter[str]:
         """What was dropped since the last call, by reason; batches, unless the reason says otherwise."""
         counts = self._counts + self._reorderer.counts
@@ -109,11 +136,20 @@ class Pipeline:
         if isinstance(cut.piece, Gap):
             return self._decider.gap(cut.piece)
         assert probabilities is not None
-        return self._decider.push(Scores(self.device, cut.piece.end_sample, probabilities))
+        scores = Scores(self.device, cut.piece.end_sample, probabilities)
+        return self._decider.push(scores, unrest_g=unrest_g(cut.piece.acc_g))
 
-    def stop(self) -> list[ActivityEvent]:
-        """End what goes on: we stop."""
-        return self._decider.stop()
+    def prefer(self, preferences: Preferences) -> list[ActivityEvent]:
+        """Follow other preferences from the next window on; what they silence ends at once."""
+        if preferences.silent:
+            # What comes when it may speak again is not joined with what was said before.
+            self._cutter.reset()
+        self.preferences = preferences
+        return self._decider.prefer(preferences)
+
+    def stop(self, reason: Literal["stopped", "paused"] = "stopped") -> list[ActivityEvent]:
+        """End what goes on: we stop, or are to pause."""
+        return self._decider.stop(reason)
 
     def push(self, samples: Samples, *, arrival_s: float, classify: Classify) -> list[ActivityEvent]:
         """``cut``, classify and ``decide`` at once."""
@@ -136,16 +172,40 @@ class Pipeline:
                 cuts.append(self._break("clock_jump", float(batch.t_s[0])))
                 self._clock.reset()
         self._last_s = float(batch.t_s[-1])
-        self._clock.observe(self._last_s, arrival_s=arrival_s, epoch=batch.epoch)
+        self._clock.observe(self._last_s, arrival_s=arrival_s, epoch=batch.epoch, counted=batch.counted)
         clock = self._clock.read()
+        self._verdicts += self._sanity.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz)
         for block in self._resampler.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz):
             if self._next_sample is not None and block.start != self._next_sample:
                 # The resampler left the hole open, and the cutter starts over by itself.
                 start_s, end_s = self._next_sample / self._rate_hz, block.start / self._rate_hz
                 cuts.append(self._gap("missing", start_s, end_s))
             self._next_sample = block.end
-            cuts += [Cut(window, clock) for window in self._cutter.push(block)]
+            cuts += [
+                Cut(piece, clock) for window in self._cutter.push(block) for piece in self._checked(window)
+            ]
         return cuts
+
+    def _checked(self, window: Window) -> list[Window | Gap]:
+        """The window; or, where its samples cannot be what they claim to be, once that they cannot."""
+        # A verdict is known before any window that ends behind it, however the stream is cut.
+        self._apply_verdicts(until_s=(window.end_sample - 1) / self._rate_hz)
+        begin_s = (window.end_sample - self._window_samples) / self._rate_hz
+        if self._finding is None and begin_s >= self._trusted_from_s:
+            return [window]
+        self._counts["suspect_windows"] += 1
+        if self._finding is None or self._is_finding_told:
+            return []
+        self._is_finding_told = True
+        start_s = (window.end_sample - self._hop_samples) / self._rate_hz
+        return [Gap(self.device, start_s, start_s, "units_suspect", self._finding.detail)]
+
+    def _apply_verdicts(self, *, until_s: float) -> None:
+        while self._verdicts and self._verdicts[0].at_s <= until_s:
+            verdict = self._verdicts.popleft()
+            self._finding = verdict.finding
+            self._is_finding_told = False
+            self._trusted_from_s = verdict.at_s
 
     def _break(self, reason: GapReason, end_s: float) -> Cut:
         """End the stream's unbroken run: nothing is interpolated or classified across it."""
@@ -154,6 +214,10 @@ class Pipeline:
         self._last_s = self._next_sample = None
         self._resampler.reset()
         self._cutter.reset()
+        self._apply_verdicts(until_s=math.inf)
+        self._sanity.reset()
+        self._is_finding_told = False
+        self._trusted_from_s = -math.inf
         return cut
 
     def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Cut:

@@ -43,6 +43,8 @@ class Samples:
     gyro_dps: NDArray[np.float32] | None = None
     """(n, 3) angular rate in degrees per second, if the device has a gyroscope."""
 
+    counted: bool = False
+    """Whether ``t_s`` is a count over the nominal rate, because the device has no clock: off by percents."""
     discarded: int = 0
     """Samples of the same payload that could not be used: repeated times, an axis or gravity missing."""
 
@@ -50,8 +52,9 @@ class Samples:
         return len(self.t_s)
 
 
-GapReason = Literal["missing", "clock_jump", "no_data", "overload"]
-"""Why a stream is broken: samples never came, its clock jumped, it fell silent, or we shed load."""
+GapReason = Literal["missing", "clock_jump", "no_data", "overload", "units_suspect"]
+"""Why a stream is broken: samples never came, its clock jumped, it fell silent, we shed load, or its
+samples cannot be what they claim to be (``sanity``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,5 @@ class Gap:
     end_s: float
     """Stream time of the first sample after it; equal to ``start_s`` while none has come."""
     reason: GapReason
+    detail: str = ""
+    """For people: what is wrong, and what to do; empty where the reason says it all."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +28,8 @@ from pydantic import (
 )
 
 from vskd_stream.decode import FORMATS
+from vskd_stream.errors import VskdError
+from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.samples import IDENTIFIER
 
 
@@ -79,6 +82,11 @@ def _topic_filter(value: str) -> str:
     return value
 
 
+def _service(value: str) -> str:
+    # 16 bits stand for 128 with the rest that the Bluetooth specification gives.
+    return f"0000{value}-0000-1000-8000-00805f9b34fb".lower() if len(value) == 4 else value.lower()
+
+
 def _known_format(value: str) -> str:
     if value != "auto" and value not in FORMATS:
         raise ValueError("this format is not known")
@@ -109,6 +117,16 @@ Host = Annotated[
 ]
 TopicFilter = Annotated[
     str, AfterValidator(_topic_filter), _explained("an MQTT topic filter, such as `imu/+/samples`")
+]
+TopicPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,3}$"),
+    _explained("one to four levels of a topic, such as `homeassistant`: letters, digits, `_`, `.` and `-`"),
+]
+Label = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$"),
+    _explained("a label of the model, such as `walking`"),
 ]
 FilePath = Annotated[
     Path, AfterValidator(_beside_config), _explained("a path, relative to the configuration file")
@@ -256,6 +274,56 @@ class Replay(_Settings):
     """Begin again at the end, with the times moved on, until the daemon stops."""
 
 
+class BluetoothDevice(_Settings):
+    """A device that the gateway connects to by itself.
+
+    With neither an address, a name nor a service, the nearest one that fits the profile is taken.
+    """
+
+    device: Identifier
+    """The device's id in topics and events."""
+    profile: Identifier
+    """Which family of devices it belongs to, such as `polar`; `vskd scan` tells what is near."""
+    address: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"),
+            _explained("a Bluetooth address, such as `A0:9E:1A:00:11:22`"),
+        ]
+        | None
+    ) = None
+    """Its Bluetooth address: the only one of these that nobody else's device has."""
+    name: Annotated[str, Field(min_length=1, max_length=248)] | None = None
+    """The name that it advertises; `*` at the end stands for any rest."""
+    service: (
+        Annotated[
+            str,
+            StringConstraints(
+                pattern=r"^([0-9A-Fa-f]{4}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$"
+            ),
+            AfterValidator(_service),
+            _explained("the UUID of a service, such as `180d`, or with all of its 36 characters"),
+        ]
+        | None
+    ) = None
+    """A service that it advertises."""
+    adapter: (
+        Annotated[
+            str, StringConstraints(pattern=r"^hci[0-9]{1,2}$"), _explained("an adapter, such as `hci0`")
+        ]
+        | None
+    ) = None
+    """The adapter to use; absent: the first that is switched on."""
+    options: dict[str, Any] = {}
+    """What the profile lets one choose, such as its rate."""
+
+    @model_validator(mode="after")
+    def _one_way_to_find_it(self) -> Self:
+        if sum(way is not None for way in (self.address, self.name, self.service)) > 1:
+            raise ValueError("give one of address, name and service")
+        return self
+
+
 class Model(_Settings):
     """Which model bundle classifies."""
 
@@ -284,7 +352,50 @@ class Limits(_Settings):
     max_queued_windows: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1024
     """Windows that may wait for the model; then the oldest are dropped and counted."""
     max_queued_events: Annotated[StrictInt, Field(ge=16, le=1_000_000)] = 10_000
-    """Messages that may wait for the broker; then the oldest are dropped and counted."""
+    """Messages that may wait for the broker in memory; beyond, updates are dropped first, and counted."""
+
+
+Seconds = Annotated[StrictFloat, Field(ge=0.0, le=3600.0)]
+PerLabel = Annotated[dict[Label, Seconds], Field(max_length=256)]
+
+
+class Device(_Settings):
+    """What people want of one device, over what its model's manifest says of every device."""
+
+    wrist: Literal["left", "right"] | None = None
+    """Which wrist wears it; told with its events and states."""
+    hold_s: PerLabel = {}
+    """Per activity: one that comes back within so many seconds has never ended (driving, at a traffic
+    light). It is held only against activities with a shorter hold, and not over a gap."""
+    minimum_s: PerLabel = {}
+    """Per activity: one that is shorter than so many seconds is never told."""
+    silence: StrictBool | Annotated[tuple[Label, ...], Field(min_length=1, max_length=256)] = False
+    """`true`: nothing is told of the device but that it is silenced. Activities: those are told as
+    `unknown`, as if the model were not sure, and no scores are published of the device."""
+
+    @property
+    def preferences(self) -> Preferences:
+        """As the rest of the program takes them."""
+        silent = self.silence is True
+        return Preferences(
+            minimum_s=self.minimum_s,
+            hold_s=self.hold_s,
+            silenced=frozenset() if isinstance(self.silence, bool) else frozenset(self.silence),
+            silent=silent,
+            wrist=self.wrist,
+        )
+
+
+class Outbox(_Settings):
+    """Where events wait until the broker has them: on disk they survive the daemon too."""
+
+    directory: FilePath | None = None
+    """Folder of the file that holds them, one gateway's alone; absent: that of systemd's StateDirectory=,
+    and without one they wait in memory."""
+    max_bytes: Annotated[StrictInt, Field(ge=2**20, le=2**36)] = 64 * 2**20
+    """Bytes of events that may wait on disk; beyond, updates are dropped first, and counted."""
+    max_age_s: Annotated[StrictFloat, Field(ge=60.0, le=315_360_000.0)] = 604_800.0
+    """Events that have waited on disk for so many seconds are dropped and counted."""
 
 
 class Publish(_Settings):
@@ -292,6 +403,25 @@ class Publish(_Settings):
 
     scores: StrictBool = False
     """Publish each window's probabilities (QoS 0)."""
+    event_expiry_s: Annotated[StrictInt, Field(ge=1, le=31_536_000)] | None = 3600
+    """With MQTT 5, the broker keeps an event no longer than so many seconds for a subscriber that is away;
+    `null`: as long as it likes."""
+
+
+class HomeAssistant(_Settings):
+    """How devices appear in Home Assistant, by its MQTT discovery."""
+
+    enabled: StrictBool = False
+    """Announce the gateway and its devices to Home Assistant: retained messages under `discovery_prefix`."""
+    discovery_prefix: TopicPath = "homeassistant"
+    """Prefix of discovery topics, as Home Assistant's MQTT integration has it."""
+    status_topic: TopicPath = "homeassistant/status"
+    """Topic of Home Assistant's birth message; on `online` everything is announced again."""
+    moving: Annotated[tuple[Label, ...], Field(max_length=256)] = ()
+    """Labels of the model, fine or coarse, under which a wearer moves; they make a binary sensor `moving`.
+    None: no such sensor, as no model says of its labels which they are."""
+    forget_after_days: Annotated[StrictFloat, Field(ge=1.0, le=3650.0)] = 30.0
+    """A device that has told nothing for so many days leaves Home Assistant until it speaks again."""
 
 
 class Log(_Settings):
@@ -357,17 +487,59 @@ class Settings(_Settings):
     """Name of this gateway: the second level of every topic that it publishes."""
     broker: Broker
     """`embedded`, or the broker's address."""
-    sources: Annotated[tuple[MqttSource, ...], Field(min_length=1, max_length=256)]
-    """Where samples come from; the first whose filter matches a topic reads it."""
+    sources: Annotated[tuple[MqttSource, ...], Field(min_length=1, max_length=256)] = ()
+    """Topics that samples come from; the first whose filter matches a topic reads it."""
+    bluetooth: Annotated[tuple[BluetoothDevice, ...], Field(max_length=64)] = ()
+    """Devices that samples come from without a broker in between."""
     model: BundleOrModel = Model()
     """Which model bundle classifies: a name, a path, or a mapping that pins its hash as well."""
     replay: Annotated[tuple[Replay, ...], Field(max_length=64)] = ()
     """Recordings to publish as watches would."""
+    devices: Annotated[dict[Identifier, Device], Field(max_length=10_000)] = {}
+    """What is wanted of single devices, by their ids."""
     no_data_after_s: Annotated[StrictFloat, Field(ge=1.0, le=86_400.0)] = 10.0
     """A device that sent nothing for so many seconds is reported as `no_data`."""
     limits: Limits = Limits()
     """Bounds."""
+    outbox: Outbox = Outbox()
+    """Where events wait until the broker has them."""
     publish: Publish = Publish()
     """What is sent beside events and states."""
+    home_assistant: HomeAssistant = HomeAssistant()
+    """How devices appear in Home Assistant, by its MQTT discovery."""
+    commands: StrictBool = True
+    """Take commands on `vskd/<gateway>/cmd/<command>`: whoever may publish there may pause a device."""
     log: Log = Log()
     """What the daemon tells on standard error."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not self.sources and not self.bluetooth:
+            raise ValueError("samples come from `sources`, `bluetooth` or both; give one of them")
+        devices = [each.device for each in self.bluetooth]
+        if len(set(devices)) < len(devices):
+            raise ValueError("bluetooth: each device needs an id of its own")
+        return self
+
+    def preferences(self, device: str) -> Preferences:
+        """What is wanted of a device."""
+        return self.devices[device].preferences if device in self.devices else NO_PREFERENCES
+
+    def check_labels(self, labels: Collection[str]) -> None:
+        """Check what is said of labels against those of the model.
+
+        Raises:
+            VskdError: One is not among ``labels``.
+        """
+        for device, wanted in self.devices.items():
+            silenced = () if isinstance(wanted.silence, bool) else wanted.silence
+            for key, named in (
+                ("hold_s", wanted.hold_s),
+                ("minimum_s", wanted.minimum_s),
+                ("silence", silenced),
+            ):
+                if strange := sorted(set(named).difference(labels)):
+                    raise VskdError(
+                        f"devices.{device}.{key}: the model knows no {', '.join(strange)};"
+                        f" it knows {', '.join(labels)}"
+                    )

@@ -32,10 +32,14 @@ class Tally:
         if self._is_due(who, reason, count):
             _log.warning("dropped", who=who, reason=reason, detail=detail, count=self._untold(who, reason))
 
-    def gap(self, who: str, reason: str, *, count: int = 1) -> None:
-        """Count holes in a stream: nobody dropped anything, but somebody may want to know why it pauses."""
+    def gap(self, who: str, reason: str, detail: str = "", *, count: int = 1) -> None:
+        """Count holes in a stream: nobody dropped anything, but somebody may want to know why it pauses.
+
+        One with a ``detail`` is somebody's to mend, and a warning.
+        """
         if self._is_due(who, f"gap_{reason}", count):
-            _log.info("gap", who=who, reason=reason, count=self._untold(who, f"gap_{reason}"))
+            tell, facts = (_log.warning, {"detail": detail}) if detail else (_log.info, {})
+            tell("gap", who=who, reason=reason, **facts, count=self._untold(who, f"gap_{reason}"))
 
     def summary(self) -> dict[str, int]:
         """All counters under names that tell drops from gaps."""

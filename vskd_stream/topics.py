@@ -3,24 +3,42 @@
     vskd/<gateway>/status            QoS 1, retained
     vskd/<gateway>/<device>/event    QoS 1
     vskd/<gateway>/<device>/state    QoS 1, retained
+    vskd/<gateway>/<device>/status   QoS 1, retained
+    vskd/<gateway>/<device>/health   QoS 1, retained
     vskd/<gateway>/<device>/scores   QoS 0
+    vskd/<gateway>/cmd/<command>     what others ask of the gateway
+    vskd/<gateway>/response/<command>  QoS 1
 
-What a gateway says of itself has three levels, what it says of a device has four. So no name is
-reserved: a device may be called ``status``.
+What a gateway says of itself has three levels, what it says of a device has four. Commands and their
+answers have four as well, but end in no word that a device's topic ends in. So no name is reserved: a
+device may be called ``status`` or ``cmd``, and ``vskd/+/+/state`` hears states alone.
+
+With MQTT 5 each message names its schema and bundle in user properties, and events expire.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final, Literal
 
 from vskd_stream import payloads
 from vskd_stream.errors import VskdError
 from vskd_stream.events import ActivityEvent
+from vskd_stream.health import Health
 from vskd_stream.manifest import Manifest
-from vskd_stream.payloads import Origin, Timing
+from vskd_stream.payloads import DeviceState, Origin, Timing
 from vskd_stream.publication import Publication
 from vskd_stream.samples import IDENTIFIER
 from vskd_stream.scores import Scores
+
+DEVICE_WORDS: Final = frozenset({"event", "state", "status", "health", "scores"})
+"""What the topics of a device end in; no command has such a name."""
+
+_COMMANDS, _RESPONSES = "cmd", "response"
+_MISNAMED = "error"
+"""The answer's last level where the command's cannot stand in a topic of ours."""
+_MAX_TOPIC = 256
 
 
 def status_topic(gateway: str) -> str:
@@ -43,37 +61,165 @@ def scores_topic(gateway: str, device: str) -> str:
     return _topic(gateway, device, "scores")
 
 
+def device_status_topic(gateway: str, device: str) -> str:
+    """Whether the device sends; valid while the gateway is online."""
+    return _topic(gateway, device, "status")
+
+
+def health_topic(gateway: str, device: str) -> str:
+    """How well its samples arrive."""
+    return _topic(gateway, device, "health")
+
+
+def command_filter(gateway: str) -> str:
+    """Where commands come in: a topic filter."""
+    return f"{_topic(gateway, _COMMANDS)}/+"
+
+
+def command_of(topic: str) -> str:
+    """Name of the command that a topic under ``command_filter`` asks for; it may be anything."""
+    return topic.rpartition("/")[2]
+
+
+def is_own(topic: str, *, devices: Collection[str]) -> bool:
+    """Whether a topic under ``command_filter`` is what we ourselves tell of a device of that name."""
+    return command_of(topic) in DEVICE_WORDS and _COMMANDS in devices
+
+
+def response_topic(gateway: str, command: str) -> str:
+    """Where an answer goes for which no other topic was asked."""
+    fits = IDENTIFIER.fullmatch(command) is not None and command not in DEVICE_WORDS
+    return _topic(gateway, _RESPONSES, command if fits else _MISNAMED)
+
+
+def may_answer_on(topic: str, *, gateway: str, prefix: str) -> bool:
+    """Whether an answer may go where its asker wants it; ``prefix`` is that of Home Assistant's discovery.
+
+    Brokers let us write where askers may not: into the topics of gateways, and where Home Assistant
+    looks for devices.
+    """
+    levels = topic.split("/")
+    is_ours = levels[0] == "vskd" and levels[1:3] != [gateway, _RESPONSES]
+    is_discovery = topic == prefix or topic.startswith(f"{prefix}/")
+    is_plain = topic.isprintable() and not topic.startswith("$") and not {"+", "#"} & set(topic)
+    return 0 < len(topic) <= _MAX_TOPIC and is_plain and not is_ours and not is_discovery
+
+
 def status(state: Literal["online", "stopped"], *, origin: Origin, published_utc_s: float) -> Publication:
     """Tell that the gateway runs, or has ended in order."""
     topic = status_topic(origin.gateway)
     payload = payloads.status(state, origin=origin, published_utc_s=published_utc_s)
-    return Publication(topic, payload, retain=True)
+    return _publication(topic, payload, origin=origin, retain=True)
 
 
 def will(*, origin: Origin) -> Publication:
     """What the broker publishes for us once it has lost us: ``offline``."""
     topic = status_topic(origin.gateway)
     payload = payloads.status("offline", origin=origin, published_utc_s=None)
-    return Publication(topic, payload, retain=True)
+    return _publication(topic, payload, origin=origin, retain=True)
 
 
-def event(activity: ActivityEvent, *, origin: Origin, timing: Timing) -> Publication:
-    """Tell one event."""
+def event(
+    activity: ActivityEvent, *, origin: Origin, timing: Timing, expiry_s: int | None = None
+) -> Publication:
+    """Tell one event; after ``expiry_s`` it is no news any more."""
     topic = event_topic(origin.gateway, activity.device)
-    return Publication(topic, payloads.event(activity, origin=origin, timing=timing))
+    payload = payloads.event(activity, origin=origin, timing=timing)
+    return _publication(topic, payload, origin=origin, expiry_s=expiry_s)
 
 
 def state(activity: ActivityEvent, *, origin: Origin, timing: Timing) -> Publication:
     """Tell what is known after an event; of several made at once, the last."""
     topic = state_topic(origin.gateway, activity.device)
-    return Publication(topic, payloads.state(activity, origin=origin, timing=timing), retain=True)
+    payload = payloads.state(activity, origin=origin, timing=timing)
+    return _publication(topic, payload, origin=origin, retain=True)
+
+
+def silenced(device: str, *, origin: Origin, published_utc_s: float) -> Publication:
+    """Tell that nothing is told of a device any more, in place of what was told last."""
+    topic = state_topic(origin.gateway, device)
+    payload = payloads.silenced(device, origin=origin, published_utc_s=published_utc_s)
+    return _publication(topic, payload, origin=origin, retain=True)
 
 
 def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing) -> Publication:
     """Tell one window's probabilities; nobody misses one that is lost."""
     topic = scores_topic(origin.gateway, window.device)
     payload = payloads.scores(window, manifest=manifest, origin=origin, timing=timing)
-    return Publication(topic, payload, qos=0)
+    return _publication(topic, payload, origin=origin, qos=0)
+
+
+def health(device: str, measured: Health, *, origin: Origin, published_utc_s: float) -> Publication:
+    """Tell how well a device's samples arrive."""
+    topic = health_topic(origin.gateway, device)
+    payload = payloads.health(device, measured, origin=origin, published_utc_s=published_utc_s)
+    return _publication(topic, payload, origin=origin, retain=True)
+
+
+def device_status(
+    device: str,
+    state: DeviceState,
+    *,
+    is_paused: bool,
+    heard_utc_s: float | None,
+    origin: Origin,
+    published_utc_s: float,
+) -> Publication:
+    """Tell whether a device sends."""
+    topic = device_status_topic(origin.gateway, device)
+    payload = payloads.device_status(
+        device,
+        state,
+        is_paused=is_paused,
+        heard_utc_s=heard_utc_s,
+        origin=origin,
+        published_utc_s=published_utc_s,
+    )
+    return _publication(topic, payload, origin=origin, retain=True)
+
+
+def response(
+    command: str,
+    *,
+    request_id: str | None,
+    error: str | None,
+    result: dict[str, Any] | None,
+    origin: Origin,
+    published_utc_s: float,
+    topic: str | None = None,
+    correlation: bytes | None = None,
+) -> Publication:
+    """Answer a command, on the topic that was asked for or on its own."""
+    payload = payloads.response(
+        command,
+        request_id=request_id,
+        error=error,
+        result=result,
+        origin=origin,
+        published_utc_s=published_utc_s,
+    )
+    answer = _publication(topic or response_topic(origin.gateway, command), payload, origin=origin)
+    return replace(answer, correlation=correlation)
+
+
+def _publication(
+    topic: str,
+    payload: bytes,
+    *,
+    origin: Origin,
+    qos: Literal[0, 1] = 1,
+    retain: bool = False,
+    expiry_s: int | None = None,
+) -> Publication:
+    return Publication(
+        topic,
+        payload,
+        qos,
+        retain,
+        expiry_s=expiry_s,
+        content_type="application/json",
+        user_properties=(("schema", payloads.schema_of(payload)), ("bundle", origin.bundle_sha256)),
+    )
 
 
 def _topic(*levels: str) -> str:

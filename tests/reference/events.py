@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from vskd_stream.events import EndReason, EventType
-from vskd_stream.manifest import NO_DATA, UNKNOWN, Manifest
+from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
+from vskd_stream.manifest import NO_DATA, NOT_WORN, UNKNOWN, Manifest
+from vskd_stream.votes import LEAST_PROBABILITY
 
 Break = Literal["gap", "no_data"]
 
@@ -20,6 +24,7 @@ class Step:
 
     end: int
     probabilities: tuple[float, ...]
+    unrest_g: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,58 @@ class Stretch:
     broken_by: Break | None = None
 
 
+@dataclass(frozen=True)
+class Voted:
+    """A step's vote."""
+
+    centre: int
+    label: str
+    probability: float
+    since: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A label that may become the activity, and the index of the first vote that counts for it."""
+
+    label: str
+    start: int
+    first: int
+
+
 class Rules:
     """A manifest's decision in grid samples."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, preferences: Preferences = NO_PREFERENCES) -> None:
         decision, rate_hz = manifest.decision, manifest.sampling_rate_hz
+        self.decision = decision
+        self.silenced = preferences.silenced
         self.labels = manifest.labels
-        self.unknown_below = decision.unknown_below
-        self.smoothing_windows = decision.smoothing_windows
         self.window = manifest.window_samples
         self.hop = manifest.hop_samples
         self.switch_after = math.ceil(round(decision.switch_after_s * rate_hz) / self.hop) * self.hop
         self.update_every = max(1, round(decision.update_every_s * rate_hz))
-        self.doubt_for = max(self.update_every, 2 * self.switch_after)
+        self.minimum = self._samples(rate_hz, decision.minimum_s, preferences.minimum_s)
+        self.hold = self._samples(rate_hz, decision.hold_s, preferences.hold_s)
+        needed = max(self.switch_after, *self.minimum.values())
+        self.unknown_after = max(round(decision.unknown_after_s * rate_hz), 2 * needed)
+        self.judged = max(1, round(decision.unknown_after_s * rate_hz))
+        still = decision.not_worn
+        self.still_for = round(still.for_s * rate_hz) if still else 0
+        self.still_g = still.below_g if still else 0.0
+
+    def _samples(self, rate_hz: float, *seconds: Mapping[str, float]) -> dict[str, int]:
+        merged = dict.fromkeys((*self.labels, UNKNOWN, NOT_WORN), 0.0)
+        for each in seconds:
+            merged.update(each)
+        return {label: round(value * rate_hz) for label, value in merged.items()}
 
 
-def events(history: list[Step | Break], *, manifest: Manifest) -> list[Told]:
+def events(
+    history: list[Step | Break], *, manifest: Manifest, preferences: Preferences = NO_PREFERENCES
+) -> list[Told]:
     """All events of a history, of which nothing is open at its end that was not open in it."""
-    rules = Rules(manifest)
+    rules = Rules(manifest, preferences)
     told: list[Told] = []
     last_end: int | None = None
     silent_from: int | None = None
@@ -79,6 +118,28 @@ def events(history: list[Step | Break], *, manifest: Manifest) -> list[Told]:
             told.append(Told("start", NO_DATA, None, last_end, last_end))
             silent_from = last_end
     return told
+
+
+def path(evidence: Sequence[Sequence[float]], *, change_cost: float) -> tuple[set[int], set[int], float]:
+    """Last labels of the best of all sequences of labels, where those begin, and their lead."""
+    worths: dict[tuple[int, ...], float] = {}
+    for labels in itertools.product(range(len(evidence[0])), repeat=len(evidence)):
+        nats = sum(row[label] for label, row in zip(labels, evidence, strict=True))
+        changes = sum(one != other for one, other in itertools.pairwise(labels))
+        worths[labels] = nats - change_cost * changes
+    of_last = {
+        last: max(worth for labels, worth in worths.items() if labels[-1] == last)
+        for last in range(len(evidence[0]))
+    }
+    best = max(of_last.values())
+    lasts = {last for last, worth in of_last.items() if worth > best - 1e-9}
+    starts = {
+        max([i + 1 for i, label in enumerate(labels) if label != labels[-1]], default=0)
+        for labels, worth in worths.items()
+        if worth > best - 1e-9
+    }
+    others = [worth for last, worth in of_last.items() if last != min(lasts)]
+    return lasts, starts, best - max(others)
 
 
 def _stretches(history: list[Step | Break], rules: Rules) -> list[Stretch]:
@@ -100,64 +161,115 @@ def _stretches(history: list[Step | Break], rules: Rules) -> list[Stretch]:
 
 def _within(stretch: Stretch, rules: Rules) -> list[Told]:
     steps = stretch.steps
-    votes = [_vote(steps[: i + 1], rules) for i in range(len(steps))]
-    labels = [label for label, _ in votes]
+    votes = [vote(steps[: i + 1], rules) for i in range(len(steps))]
     told: list[Told] = []
-    goes_on: tuple[str, int, int] | None = None  # label, index of the first vote, start
+    goes_on: Found | None = None
+    left_at: int | None = None
     for i, step in enumerate(steps):
 
-        def confidence(label: str, first: int, last: int = i) -> float | None:
-            if label == UNKNOWN:
+        def confidence(found: Found, last: int = i) -> float | None:
+            if found.label in {UNKNOWN, NOT_WORN}:
                 return None
-            return float(np.mean([p for vote, p in votes[first : last + 1] if vote == label]))
+            counted = votes[found.first : last + 1]
+            return float(np.mean([each.probability for each in counted if each.label == found.label]))
 
-        decided = _decided(steps[: i + 1], labels[: i + 1], rules)
-        if decided is not None and (goes_on is None or goes_on[0] != decided[0]):
-            label, first = decided
-            start = steps[first].end - rules.window // 2
-            if goes_on is not None:
-                old, old_first, old_start = goes_on
+        found = _established(votes[: i + 1], rules)
+        changed = found is not None and (goes_on is None or goes_on.label != found.label)
+        if found is not None and not changed:
+            left_at = None
+        if found is not None and changed and goes_on is not None:
+            found = Found(found.label, max(found.start, goes_on.start + rules.hop), found.first)
+            left_at = found.start if left_at is None else left_at
+            hold = rules.hold[goes_on.label] if rules.hold[goes_on.label] > rules.hold[found.label] else 0
+            changed = votes[i].centre - left_at >= hold
+            if changed:
+                end = min(left_at, found.start)
                 told.append(
-                    Told("end", old, confidence(old, old_first), old_start, step.end, start, "changed")
+                    Told("end", goes_on.label, confidence(goes_on), goes_on.start, step.end, end, "changed")
                 )
-            told.append(Told("start", label, confidence(label, first), start, step.end))
-            goes_on = (label, first, start)
+        if found is not None and changed:
+            told.append(Told("start", found.label, confidence(found), found.start, step.end))
+            goes_on, left_at = found, None
         elif goes_on is not None:
             multiples = range(steps[i - 1].end + 1, step.end + 1)
             if any(sample % rules.update_every == 0 for sample in multiples):
-                label, first, start = goes_on
-                told.append(Told("update", label, confidence(label, first), start, step.end))
+                told.append(Told("update", goes_on.label, confidence(goes_on), goes_on.start, step.end))
     if goes_on is not None and stretch.broken_by is not None:
-        label, first, start = goes_on
-        last_end = steps[-1].end
+        end = steps[-1].end
         told.append(
-            Told("end", label, confidence(label, first), start, last_end, last_end, stretch.broken_by)
+            Told("end", goes_on.label, confidence(goes_on), goes_on.start, end, end, stretch.broken_by)
         )
     return told
 
 
-def _vote(steps: list[Step], rules: Rules) -> tuple[str, float]:
-    """Vote of the last step, from it and the steps that join it without a hole."""
-    joined = [steps[-1]]
-    for step in reversed(steps[:-1]):
-        if joined[0].end - step.end != rules.hop or len(joined) == rules.smoothing_windows:
-            break
-        joined.insert(0, step)
-    smoothed = np.mean([step.probabilities for step in joined], axis=0)
-    label = rules.labels[int(np.argmax(smoothed))]
-    probability = float(np.max(smoothed))
-    return (label if probability >= rules.unknown_below[label] else UNKNOWN), probability
+def vote(steps: list[Step], rules: Rules) -> Voted:
+    """Vote of the last step, from it and the steps before it."""
+    centres = [step.end - rules.window // 2 for step in steps]
+    recent = steps[-rules.decision.smoothing_windows :]
+    if rules.decision.smoothing == "mean":
+        mean = np.mean([step.probabilities for step in recent], axis=0)
+        best, first, enough = int(np.argmax(mean)), len(steps) - 1, True
+        probability = float(np.max(mean))
+    else:
+        evidence = [[math.log(max(p, LEAST_PROBABILITY)) for p in step.probabilities] for step in recent]
+        lasts, starts, lead = path(evidence, change_cost=rules.decision.change_cost)
+        # The tests choose costs that no sums of logarithms can tie with, other than of equal rows.
+        best, first, enough = min(lasts), max(starts), lead >= rules.decision.margin
+        first += len(steps) - len(recent)
+        judged = [
+            step.probabilities[best] for step in steps[first:] if step.end > steps[-1].end - rules.judged
+        ]
+        probability = float(np.mean(judged))
+    moved = [i for i, step in enumerate(steps) if step.unrest_g >= rules.still_g]
+    still_from = moved[-1] + 1 if moved else 0
+    if still_from < len(steps) and centres[-1] - centres[still_from] >= rules.still_for:
+        return Voted(centres[-1], NOT_WORN, probability, centres[still_from])
+    label = rules.labels[best]
+    sure = enough and probability >= rules.decision.unknown_below[label] and label not in rules.silenced
+    return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1])
 
 
-def _decided(steps: list[Step], labels: list[str], rules: Rules) -> tuple[str, int] | None:
-    """Label after the last step, and the index of the first vote for it; None before any."""
-    for j in reversed(range(len(steps))):
-        first = j
-        while first > 0 and labels[first - 1] == labels[j]:
-            first -= 1
-        if steps[j].end - steps[first].end >= rules.switch_after:
-            doubtful = steps[j + 1 :]
-            if doubtful and doubtful[-1].end - doubtful[0].end >= rules.doubt_for:
-                return UNKNOWN, j + 1
-            return labels[j], first
-    return (UNKNOWN, 0) if steps[-1].end - steps[0].end >= rules.doubt_for else None
+def _run(votes: list[Voted]) -> int:
+    """Index of the first of the last votes that are all alike."""
+    first = len(votes) - 1
+    while first > 0 and votes[first - 1].label == votes[-1].label:
+        first -= 1
+    return first
+
+
+def _prevails(votes: list[Voted], rules: Rules) -> bool:
+    return votes[-1].label != UNKNOWN and votes[-1].centre - votes[_run(votes)].centre >= rules.switch_after
+
+
+def _leads(votes: list[Voted], rules: Rules) -> Found:
+    """From where on the label that prevails with the last vote has led."""
+    chain = len(votes) - 1
+    lapsed_by: int | None = None
+    for j in reversed(range(len(votes))):
+        if _prevails(votes[: j + 1], rules):
+            if votes[j].label != votes[-1].label:
+                break
+            if lapsed_by is not None and lapsed_by - votes[j].centre >= rules.unknown_after:
+                break
+            chain, lapsed_by = j, None
+        elif lapsed_by is None:
+            lapsed_by = votes[j].centre
+    first = _run(votes[: chain + 1])
+    return Found(votes[-1].label, votes[first].since, first)
+
+
+def _established(votes: list[Voted], rules: Rules) -> Found | None:
+    """What is established with the last vote, if anything is."""
+    for j in reversed(range(len(votes))):
+        if _prevails(votes[: j + 1], rules):
+            found = _leads(votes[: j + 1], rules)
+            if votes[j].centre - found.start >= rules.minimum[found.label]:
+                if j == len(votes) - 1:
+                    return found
+                doubted = votes[j + 1 :]
+                break
+    else:
+        doubted = votes
+    if doubted[-1].centre - doubted[0].centre < rules.unknown_after:
+        return None
+    return Found(UNKNOWN, doubted[0].centre, len(votes) - len(doubted))

@@ -29,7 +29,8 @@ def resample(
                 offset = times[1:-1] - t
                 window = np.where(np.abs(offset) < reach_s, 0.5 + 0.5 * np.cos(np.pi * offset / reach_s), 0.0)
                 weight = np.sinc(2 * 0.45 * rate_hz * offset) * window * (times[2:] - times[:-2])
-                grid[k] = weight @ values[1:-1] / weight.sum()
-            else:
-                grid[k] = np.array([np.interp(t, times, values[:, axis]) for axis in range(3)])
+                if 0.7 < weight.sum() * 0.45 * rate_hz < 1.3:
+                    grid[k] = weight @ values[1:-1] / weight.sum()
+                    continue
+            grid[k] = np.array([np.interp(t, times, values[:, axis]) for axis in range(3)])
     return grid

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.calibrate import temperature, unknown_below
-from training.evaluate import unknown_share
 
 LABELS = ("a", "b", "c")
 
@@ -34,13 +33,15 @@ def test_no_more_than_the_share_of_known_windows_becomes_unknown(
     seed: int, windows: int, share: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    probabilities = rng.dirichlet((0.5, 0.5, 0.5), windows).astype(np.float32)
-    thresholds = unknown_below(probabilities, LABELS, share=share)
-    assert unknown_share(probabilities, thresholds, LABELS) <= share
+    rows = rng.dirichlet((0.5, 0.5, 0.5), windows).astype(np.float32)
+    won, probabilities = rows.argmax(1), rows.max(1)
+    thresholds = unknown_below(won, probabilities, LABELS, share=share)
+    of_winner = np.array([thresholds[LABELS[label]] for label in won])
+    assert (probabilities < of_winner).mean() <= share
     assert all(0.0 <= threshold <= 1.0 for threshold in thresholds.values())
 
 
 def test_a_label_that_never_wins_takes_the_threshold_of_all() -> None:
-    probabilities = np.array([[0.5, 0.4, 0.1], [0.9, 0.05, 0.05], [0.3, 0.6, 0.1]], np.float32)
-    thresholds = unknown_below(probabilities, LABELS, share=0.0)
+    won, probabilities = np.array([0, 0, 1]), np.array([0.5, 0.9, 0.6], np.float32)
+    thresholds = unknown_below(won, probabilities, LABELS, share=0.0)
     assert thresholds == {"a": 0.5, "b": pytest.approx(0.6, abs=1e-3), "c": 0.5}

@@ -7,14 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from training.evaluate import (
+    Predictions,
     expected_calibration_error,
     measure,
+    measure_votes,
     predict,
-    running_mean,
     subject_accuracies,
     table,
+    vote,
 )
 from training.windows import Stretch
+from vskd_stream.manifest import Decision
 
 LABELS = ("a", "b", "c", "d")
 
@@ -51,14 +54,37 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
     assert expected_calibration_error(np.ones(3, np.float32), np.array([True] * 3)) == 0.0
 
 
-def test_a_running_mean_begins_with_as_many_windows_as_there_are() -> None:
-    rows = np.array([[1.0], [0.0], [0.5], [1.0]], np.float32)
-    assert running_mean(rows, 3)[:, 0] == pytest.approx([1.0, 0.5, 0.5, 0.5])
-    assert running_mean(rows, 1)[:, 0] == pytest.approx(rows[:, 0])
-    assert running_mean(rows[:1], 3)[:, 0] == pytest.approx([1.0])
+def decision(**changes: object) -> Decision:
+    fields: dict[str, object] = {
+        "smoothing_windows": 3,
+        "switch_after_s": 0.0,
+        "update_every_s": 10.0,
+        "unknown_below": {"a": 0.6, "b": 0.6},
+    }
+    return Decision.model_validate(fields | changes)
 
 
-def test_every_window_is_classified_once_and_smoothing_never_crosses_a_stretch() -> None:
+def test_votes_are_those_of_the_daemon_and_begin_anew_in_each_stretch() -> None:
+    windows = np.zeros((3, 3, 8), np.float32)
+    stretches = [Stretch("1", 0, windows), Stretch("1", 1, windows[:1])]
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], np.float32)
+    votes = vote(Predictions(stretches, [rows, rows[1:2]]), decision(), ("a", "b"), hop_s=1.0)
+    assert votes.labels.tolist() == [0, 0, 1, 1]
+    assert votes.probabilities == pytest.approx([1.0, 0.5, 1.75 / 3, 1.0])
+    assert votes.sure.tolist() == [True, False, False, True]
+    figures = measure_votes(votes, np.array([0, 0, 0, 1]), ("a", "b"))
+    assert (figures.accuracy, figures.nll) == (0.75, None)
+
+
+def test_a_path_without_its_margin_is_not_sure_but_has_a_best_label() -> None:
+    stretches = [Stretch("1", 0, np.zeros((1, 3, 8), np.float32))]
+    rows = np.array([[0.7, 0.3]], np.float32)
+    path = decision(smoothing="path", margin=1.0)
+    votes = vote(Predictions(stretches, [rows]), path, ("a", "b"), hop_s=1.0)
+    assert (votes.labels.tolist(), votes.sure.tolist()) == ([0], [False])
+
+
+def test_every_window_is_classified_once() -> None:
     rng = np.random.default_rng(0)
     stretches = [
         Stretch("1", 0, rng.random((70, 3, 8), np.float32)),
@@ -74,7 +100,7 @@ def test_every_window_is_classified_once_and_smoothing_never_crosses_a_stretch()
     assert sum(seen) == 75
     assert max(seen) <= 32
     assert subject_accuracies(predictions) == {"1": 1.0, "2": 0.0}
-    probabilities, truth = predictions.smoothed(3).pooled()
+    probabilities, truth = predictions.pooled()
     assert probabilities.shape == (75, 2)
     assert truth.tolist() == [0] * 70 + [1] * 5
     assert "| a | 0.933 | 1.000 |" in table(measure(probabilities, truth, ("a", "b")))

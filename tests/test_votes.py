@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reference import events as reference
+from vskd_stream.manifest import Decision
+from vskd_stream.votes import LEAST_PROBABILITY, Vote, Voter, likeliest_path
+
+LABELS = ("sit", "stand", "walk")
+SIT, STAND, WALK, UNSURE = [0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.0, 0.25, 0.75], [0.375, 0.375, 0.25]
+CLEAR_SIT, CLEAR_WALK = [0.9, 0.05, 0.05], [0.05, 0.05, 0.9]
+STILL, WORN = 0.004, 0.2
+
+
+def make_voter(silenced: Collection[str] = (), **changes: Any) -> Voter:
+    """20 Hz, unless told otherwise unsmoothed, and unknown under 0.5."""
+    rules = {
+        "smoothing_windows": 1,
+        "switch_after_s": 0.0,
+        "update_every_s": 60.0,
+        "unknown_below": dict.fromkeys(LABELS, 0.5),
+    }
+    decision = Decision.model_validate(rules | changes)
+    return Voter(decision, labels=LABELS, sampling_rate_hz=20.0, silenced=silenced)
+
+
+def votes(voter: Voter, *rows: list[float], unrest_g: float = math.inf, first: int = 80) -> list[Vote]:
+    return [voter.push(row, centre=first + 10 * i, unrest_g=unrest_g) for i, row in enumerate(rows)]
+
+
+def labels(voter: Voter, *rows: list[float], **changes: Any) -> list[str]:
+    return [vote.label for vote in votes(voter, *rows, **changes)]
+
+
+def test_a_mean_is_over_the_last_windows_and_speaks_from_its_own_centre_on() -> None:
+    told = votes(make_voter(smoothing_windows=2), WALK, SIT, SIT)
+    assert told == [Vote("walk", 0.75, 80), Vote("unknown", 0.375, 90), Vote("sit", 0.75, 100)]
+
+
+def test_a_mean_under_its_labels_threshold_is_unknown() -> None:
+    voter = make_voter(unknown_below={"sit": 0.5, "stand": 0.5, "walk": 0.8})
+    assert labels(voter, SIT, WALK, UNSURE) == ["sit", "unknown", "unknown"]
+
+
+def test_a_path_changes_once_the_evidence_is_worth_the_change_and_says_where_it_began() -> None:
+    # Each window is worth log(0.9 / 0.05), 2.9 nats.
+    voter = make_voter(smoothing="path", smoothing_windows=8, change_cost=8.0)
+    told = votes(voter, CLEAR_SIT, CLEAR_SIT, CLEAR_SIT, *[CLEAR_WALK] * 4)
+    assert [vote.label for vote in told] == ["sit"] * 5 + ["walk"] * 2
+    assert [vote.since for vote in told] == [80] * 5 + [110] * 2
+    assert [vote.probability for vote in told[4:]] == pytest.approx([0.56, 0.9, 0.9])
+
+
+def test_a_path_ignores_what_is_shorter_than_its_evidence_is_worth() -> None:
+    voter = make_voter(smoothing="path", smoothing_windows=9, change_cost=8.0)
+    rows = {"s": CLEAR_SIT, "w": CLEAR_WALK}
+    assert labels(voter, *[rows[letter] for letter in "ssswwssws"]) == ["sit"] * 9
+
+
+def test_a_path_without_the_margin_is_unknown() -> None:
+    voter = make_voter(smoothing="path", smoothing_windows=8, change_cost=8.0, margin=3.0)
+    told = labels(voter, CLEAR_SIT, CLEAR_SIT, CLEAR_SIT, *[CLEAR_WALK] * 4)
+    assert told == ["unknown", *["sit"] * 3, "unknown", "unknown", "walk"]
+
+
+def test_a_path_that_is_likely_but_whose_windows_are_not_is_unknown() -> None:
+    voter = make_voter(smoothing="path", smoothing_windows=4, change_cost=5.0)
+    assert labels(voter, *[UNSURE] * 6) == ["unknown"] * 6
+
+
+def test_one_window_cannot_outvote_a_change_however_sure_it_is() -> None:
+    cost = 3 * -math.log(LEAST_PROBABILITY)
+    voter = make_voter(smoothing="path", smoothing_windows=8, change_cost=cost)
+    sure = [[1.0, 0.0, 0.0]] * 3 + [[0.0, 1.0, 0.0]] * 4
+    assert labels(voter, *sure) == ["sit"] * 6 + ["stand"]
+
+
+def test_a_silenced_label_is_voted_for_as_unknown() -> None:
+    for smoothing in ("mean", "path"):
+        voter = make_voter({"walk"}, smoothing=smoothing)
+        assert labels(voter, SIT, WALK, STAND) == ["sit", "unknown", "stand"]
+
+
+def test_a_device_that_has_been_still_for_long_is_not_worn_from_when_it_began_to_be() -> None:
+    voter = make_voter(not_worn={"below_g": 0.013, "for_s": 60.0})
+    assert set(labels(voter, *[SIT] * 120, unrest_g=STILL)) == {"sit"}
+    (vote,) = votes(voter, SIT, first=80 + 1200, unrest_g=STILL)
+    assert (vote.label, vote.since) == ("not_worn", 80)
+    assert labels(voter, SIT, first=80 + 1210, unrest_g=WORN) == ["sit"]
+    assert labels(voter, SIT, first=80 + 1220, unrest_g=STILL) == ["sit"]
+
+
+def test_a_manifest_that_does_not_say_how_knows_no_device_that_is_not_worn() -> None:
+    assert set(labels(make_voter(), *[SIT] * 300, unrest_g=0.0)) == {"sit"}
+
+
+def test_reset_forgets_the_windows_so_far() -> None:
+    for decision in ({"smoothing": "mean"}, {"smoothing": "path", "change_cost": 15.0}):
+        voter = make_voter(smoothing_windows=8, not_worn={"below_g": 0.013, "for_s": 60.0}, **decision)
+        first = votes(voter, *[SIT] * 5, WALK, unrest_g=STILL)
+        voter.reset()
+        assert votes(voter, *[SIT] * 5, WALK, unrest_g=STILL) == first
+
+
+_probabilities = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 8)).map(
+        lambda cut: [min(cut) / 8, abs(cut[0] - cut[1]) / 8, (8 - max(cut)) / 8]
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(_probabilities, st.sampled_from([0.0, 0.7, 2.9, 7.3, 16.1, 40.7]))
+@settings(max_examples=200, deadline=None)
+def test_the_likeliest_path_is_the_best_of_all_sequences(rows: list[list[float]], change_cost: float) -> None:
+    evidence = [[math.log(max(each, LEAST_PROBABILITY)) for each in row] for row in rows]
+    found = likeliest_path(evidence, change_cost=change_cost)
+    lasts, starts, lead = reference.path(evidence, change_cost=change_cost)
+    assert found.label in lasts
+    assert found.first in starts
+    assert found.lead == pytest.approx(lead, abs=1e-9)
+
+
+@given(_probabilities, _probabilities, st.sampled_from(["mean", "path"]))
+@settings(max_examples=100, deadline=None)
+def test_a_vote_depends_on_the_last_windows_alone(
+    before: list[list[float]], last: list[list[float]], smoothing: str
+) -> None:
+    early, late = (
+        make_voter(smoothing=smoothing, smoothing_windows=len(last), change_cost=4.1, margin=0.3)
+        for _ in range(2)
+    )
+    votes(early, *before, first=80 - 10 * len(before))
+    assert votes(early, *last)[-1] == votes(late, *last)[-1]

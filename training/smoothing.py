@@ -1,0 +1,307 @@
+"""How to smooth: ways to make events of scores, compared for flapping against delay and accuracy.
+
+    python -m training.smoothing --config configs/train/wrist-wisdm.yaml --data DIR --bundle wrist
+
+Each way plays through the daemon's own decider; the ways that it does not know smooth the scores
+beforehand. Parameters are chosen on the validation subjects: of all that lose less than a point of
+accuracy against the best of any way, the one with the fewest events. The test subjects only judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import experiment as experiments
+from training.behaviour import Behaviour, behaviour
+from training.calibrate import unknown_below
+from training.datasets.splits import Side
+from training.experiment import Experiment
+from training.streams import Stream, score, stitch
+from vskd_stream.bundle import load, resolve
+from vskd_stream.classify import Classifier
+from vskd_stream.errors import VskdError
+from vskd_stream.events import Decider
+from vskd_stream.manifest import UNKNOWN, Decision, Manifest
+from vskd_stream.scores import Scores
+from vskd_stream.votes import Voter
+
+MAX_LOSS = 0.01
+"""Of accuracy, against the best there is, for fewer events."""
+UNKNOWN_AFTER_S = 20.0
+SHORT_S = 30.0
+
+Smooth = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to smooth, with its parameters."""
+
+    name: str
+    parameters: dict[str, float]
+    decision: dict[str, Any]
+    """Fields of ``Decision``."""
+    smooth: Smooth | None = None
+    """What is done to a stream's (w, labels) scores before the decider sees them."""
+    threshold: float | None = None
+    """Of all labels; None: chosen for each, as ``export`` does."""
+
+
+def mean_of(windows: int) -> Smooth:
+    """The last windows' mean."""
+
+    def smooth(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.array([rows[max(0, i + 1 - windows) : i + 1].mean(0, np.float64) for i in range(len(rows))])
+
+    return smooth
+
+
+def median_of(windows: int) -> Smooth:
+    """The last windows' median of each label, made to sum to 1."""
+
+    def smooth(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        medians = np.array([np.median(rows[max(0, i + 1 - windows) : i + 1], 0) for i in range(len(rows))])
+        smoothed: NDArray[np.float64] = medians / np.maximum(medians.sum(1, keepdims=True), 1e-12)
+        return smoothed
+
+    return smooth
+
+
+def forward(*, expected_windows: float, weight: float) -> Smooth:
+    """The filtered belief of a hidden Markov model, by the forward algorithm (Rabiner 1989).
+
+    Args:
+        expected_windows: An activity is expected to last so long; whichever comes next is equally likely.
+        weight: Power of each window's probabilities, for windows that overlap say the same thing twice.
+    """
+
+    def smooth(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        labels = rows.shape[1]
+        move = 1.0 / expected_windows / (labels - 1)
+        stay = 1.0 - 1.0 / expected_windows - move
+        belief = np.full(labels, 1.0 / labels)
+        beliefs = np.empty(rows.shape)
+        for i, row in enumerate(np.maximum(rows, 1e-6).astype(np.float64) ** weight):
+            belief = (stay * belief + move) * row
+            belief /= belief.sum()
+            beliefs[i] = belief
+        return beliefs
+
+    return smooth
+
+
+FIRST = Way(
+    "mean, as first shipped",
+    {"windows": 3, "switch_after_s": 2.0, "unknown_after_s": 2.0},
+    {"smoothing_windows": 3, "switch_after_s": 2.0, "unknown_after_s": 2.0},
+)
+
+
+def ways(hop_s: float) -> list[Way]:
+    """All that are compared."""
+    means = [
+        Way("mean", {"windows": k, "switch_after_s": s}, {"smoothing_windows": k, "switch_after_s": s})
+        for k in (3, 5, 9, 15, 25)
+        for s in (0.0, 2.0, 5.0, 10.0)
+    ]
+    medians = [
+        Way("median", {"windows": k, "switch_after_s": s}, {"switch_after_s": s}, median_of(k))
+        for k in (3, 5, 9, 15, 25)
+        for s in (0.0, 2.0, 5.0, 10.0)
+    ]
+    consecutive = [
+        Way("consecutive", {"windows": k}, {"switch_after_s": (k - 1) * hop_s})
+        for k in (1, 2, 3, 5, 8, 12, 20)
+    ]
+    filters = [
+        Way(
+            "hidden Markov filter",
+            {"expected_windows": n, "weight": weight, "threshold": threshold},
+            {},
+            forward(expected_windows=n, weight=weight),
+            threshold,
+        )
+        for n in (1e2, 1e3, 1e4, 1e6)
+        for weight in (0.2, 0.3, 0.5, 1.0)
+        for threshold in (0.0, 0.9, 0.99)
+    ]
+    paths = [
+        Way(
+            "likeliest path",
+            {"windows": k, "change_cost": cost, "margin": margin},
+            {"smoothing": "path", "smoothing_windows": k, "change_cost": cost, "margin": margin},
+        )
+        for k in (64, 128)
+        for cost in (15.0, 20.0, 25.0, 30.0, 40.0)
+        for margin in (0.0, 2.0, 4.0, 7.0, 10.0)
+    ]
+    return [FIRST, *means, *medians, *consecutive, *filters, *paths]
+
+
+class Study:
+    """A bundle's scores on streams, and what each way makes of them."""
+
+    def __init__(self, manifest: Manifest, *, unknown_share: float, validation: Sequence[Stream]) -> None:
+        self._manifest = manifest
+        self._share = unknown_share
+        self._validation = validation
+
+    def decided(self, way: Way) -> Decision:
+        """A way's decision, with thresholds for it from the validation subjects."""
+        labels = self._manifest.labels
+        fields: dict[str, Any] = {
+            "smoothing_windows": 1,
+            "switch_after_s": 0.0,
+            "update_every_s": 3600.0,
+            "unknown_after_s": UNKNOWN_AFTER_S,
+            "unknown_below": dict.fromkeys(labels, way.threshold or 0.0),
+            **way.decision,
+        }
+        decision = Decision.model_validate(fields)
+        if way.threshold is not None:
+            return decision
+        won, probabilities = self._votes(way, decision)
+        thresholds = unknown_below(won, probabilities, labels, share=self._share)
+        return decision.model_copy(update={"unknown_below": thresholds})
+
+    def play(self, way: Way, decision: Decision, streams: Sequence[Stream]) -> Behaviour:
+        """What comes of streams."""
+        manifest = self._manifest.model_copy(update={"decision": decision})
+        events = []
+        for stream in streams:
+            decider = Decider("wrist", manifest=manifest, bundle_sha256="0" * 64)
+            rows = stream.probabilities if way.smooth is None else way.smooth(stream.probabilities)
+            told = [
+                event
+                for end, row in zip(stream.ends.tolist(), rows, strict=True)
+                for event in decider.push(Scores("wrist", end, row))
+            ]
+            events.append(told + decider.stop())
+        return behaviour(streams, events, manifest)
+
+    def _votes(self, way: Way, decision: Decision) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The validation subjects' votes in windows of one activity alone, segment by segment."""
+        labels, rate_hz = self._manifest.labels, self._manifest.sampling_rate_hz
+        won: list[int] = []
+        probabilities: list[float] = []
+        for stream in self._validation:
+            for start, end, _ in stream.segments:
+                begins = stream.ends - self._manifest.window_samples
+                rows = stream.probabilities[(begins >= start) & (stream.ends <= end)]
+                voter = Voter(decision, labels=labels, sampling_rate_hz=rate_hz)
+                for i, row in enumerate(rows if way.smooth is None else way.smooth(rows)):
+                    vote = voter.push(row.tolist(), centre=i * self._manifest.hop_samples)
+                    if vote.label != UNKNOWN:
+                        won.append(labels.index(vote.label))
+                        probabilities.append(vote.probability)
+        return np.array(won, np.int64), np.array(probabilities)
+
+
+def choose(tried: Sequence[tuple[Way, Behaviour]]) -> dict[str, tuple[Way, Behaviour]]:
+    """Of each way, the parameters with the fewest events among the accurate ones, or the most accurate."""
+    best = max(behaviour.accuracy for _, behaviour in tried)
+    chosen = {}
+    for name in dict.fromkeys(way.name for way, _ in tried):
+        of_way = [each for each in tried if each[0].name == name]
+        good = [each for each in of_way if each[1].accuracy >= best - MAX_LOSS]
+        chosen[name] = (
+            min(good, key=lambda each: each[1].events_per_segment)
+            if good
+            else max(of_way, key=lambda each: each[1].accuracy)
+        )
+    return chosen
+
+
+def study(experiment: Experiment, *, data: Path, bundle: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Compare all ways; what is found, ready for JSON."""
+    loaded = load(bundle)
+    classifier = Classifier(loaded, threads=experiment.fit.threads)
+    recordings = experiment.recordings(data)
+    signal = experiment.signal
+
+    def streams(side: Side, piece_s: float | None) -> list[Stream]:
+        chosen = experiment.split.select(recordings, side)
+        stitched = stitch(chosen, signal, piece_s=piece_s, seed=experiment.seed)
+        return score(stitched, classifier.classify, signal)
+
+    validation = streams("validation", None)
+    judged = {
+        "as recorded": streams("test", None),
+        f"pieces of {SHORT_S:g} s": streams("test", SHORT_S),
+    }
+    comparison = Study(
+        loaded.manifest, unknown_share=experiment.decisions.unknown_share, validation=validation
+    )
+    tried = []
+    for way in ways(signal.hop_s):
+        tried.append((way, comparison.play(way, comparison.decided(way), validation)))
+        say(_line(*tried[-1]))
+    say("\nchosen on the validation subjects; on the test subjects:")
+    chosen = {}
+    for name, (way, on_validation) in choose(tried).items():
+        decision = comparison.decided(way)
+        on_test = {kind: comparison.play(way, decision, each) for kind, each in judged.items()}
+        chosen[name] = {
+            "parameters": way.parameters,
+            "unknown_below": decision.unknown_below,
+            "validation": asdict(on_validation),
+            "test": {kind: asdict(each) for kind, each in on_test.items()},
+        }
+        for each in on_test.values():
+            say(_line(way, each))
+    return {
+        "command": f"python -m training.smoothing --config configs/train/{experiment.name}.yaml --data DIR",
+        "bundle_sha256": loaded.sha256,
+        "max_loss": MAX_LOSS,
+        "unknown_after_s": UNKNOWN_AFTER_S,
+        "chosen": chosen,
+        "tried": [
+            {"way": way.name, **way.parameters, **{name: asdict(each)[name] for name in _BRIEF}}
+            for way, each in tried
+        ],
+    }
+
+
+_BRIEF = ("events_per_segment", "accuracy", "found", "delay_s")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from a command line; 0, or 1 and one sentence on standard error."""
+    parser = argparse.ArgumentParser(prog="training.smoothing", description="Compare ways to smooth scores.")
+    parser.add_argument("--config", type=Path, required=True, help="the bundle's experiment")
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
+    parser.add_argument("--bundle", default="wrist", help="a shipped bundle's name, or a path")
+    parser.add_argument("--out", type=Path, default=Path("training/results/smoothing.json"))
+    options = parser.parse_args(arguments)
+    try:
+        experiment = experiments.load(options.config)
+        found = study(experiment, data=options.data, bundle=resolve(options.bundle), say=print)
+    except VskdError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _line(way: Way, found: Behaviour) -> str:
+    parameters = ", ".join(f"{name} {value:g}" for name, value in way.parameters.items())
+    return (
+        f"{way.name} ({parameters}): {found.events_per_segment:.2f} events per segment, accuracy"
+        f" {found.accuracy:.3f} ({found.hindsight_accuracy:.3f} in hindsight), {found.found:.0%} found after"
+        f" {found.delay_s[0]:.1f} s ({found.delay_s[1]:.1f} s), start off by {found.start_error_s[0]:.1f} s"
+        f" ({found.start_error_s[1]:.1f} s), ECE {found.calibration_error:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Votes → what goes on; times are centres of windows, in grid samples.
+
+1. A label prevails while it has won every vote for at least ``switch_after_s``. From the first of them on
+   it leads, until another one prevails or it has not prevailed again for ``unknown_after_s``.
+2. It is established while it prevails and has led for at least its ``minimum_s``.
+3. What is established becomes the activity, unless the activity before is held: for its ``hold_s``, and
+   only against labels with a shorter one. While nothing is established everything stays as it is, but
+4. when nothing has been for ``unknown_after_s``, ``unknown`` is. (That is made to be at least twice as
+   long as any label needs.)
+
+By 4 no label outlives what speaks for it. By the second half of 3 any two histories come to the same
+activity within a bounded time: of two labels that could hold each other off for ever, one is not held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vskd_stream.manifest import STATES, UNKNOWN, Manifest
+from vskd_stream.votes import Vote
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What people want of one device, over what its model's manifest says."""
+
+    minimum_s: Mapping[str, float] = field(default_factory=dict)
+    """Per label: an activity that is shorter than this is never told."""
+    hold_s: Mapping[str, float] = field(default_factory=dict)
+    """Per label: an activity that comes back within this time has never ended."""
+    silenced: frozenset[str] = frozenset()
+    """Labels that are not to be told: they count as ``unknown``."""
+    silent: bool = False
+    """Nothing at all is to be told of the device."""
+    wrist: str | None = None
+    """Which wrist wears it, for whoever reads its events."""
+
+    @property
+    def withholds(self) -> bool:
+        """Whether something of the device is not to be told: then its scores must not be, which tell all."""
+        return self.silent or bool(self.silenced)
+
+
+NO_PREFERENCES = Preferences()
+
+
+@dataclass(slots=True)
+class Bout:
+    """A stretch of time that is thought to hold one activity, from ``start`` on."""
+
+    label: str
+    start: int
+    total: float = 0.0
+    windows: int = 0
+
+    def add(self, probability: float) -> None:
+        """Count a window that voted for it."""
+        self.total += probability
+        self.windows += 1
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean probability over the windows that voted for it; None for states, which have none."""
+        if self.label in STATES:
+            return None
+        # A softmax in float32 may exceed 1 by its rounding.
+        return min(1.0, self.total / self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One activity gives way to another, or the first one starts."""
+
+    ended: Bout | None
+    end: int
+    """Where ``ended`` ended: behind its start, not behind the new one's."""
+    started: Bout
+
+
+class Lifecycle:
+    """Which activity goes on; calls come in stream order."""
+
+    activity: Bout | None
+    _run: Bout | None
+    """The last votes, all alike; None from a break to the next vote."""
+    _run_from: int
+    """Centre of its first window, which may lie behind its start."""
+    _leader: Bout | None
+    """The label that leads, from where it began to."""
+    _led_at: int
+    """Centre of the last window at which it prevailed."""
+    _doubted_from: int | None
+    """Centre of the first window since something was last established; None while something is."""
+    _left_from: int | None
+    """Where the activity, which is held, seems to have ended; None while it goes on."""
+
+    def __init__(self, manifest: Manifest, preferences: Preferences) -> None:
+        decision, rate_hz, hop = manifest.decision, manifest.sampling_rate_hz, manifest.hop_samples
+
+        def samples(seconds: Mapping[str, float]) -> dict[str, int]:
+            return {label: round(s * rate_hz) for label, s in seconds.items()}
+
+        # In whole hops, as votes are: less would be waited for until the next window anyway.
+        self.switch_after = math.ceil(round(decision.switch_after_s * rate_hz) / hop) * hop
+        self._minimum = samples({**decision.minimum_s, **preferences.minimum_s})
+        self._hold = samples({**decision.hold_s, **preferences.hold_s})
+        longest = max([self.switch_after, *self._minimum.values()])
+        self._unknown_after = max(round(decision.unknown_after_s * rate_hz), 2 * longest)
+        self._hop = hop
+        self.activity = None
+        self.forget_votes()
+
+    def forget_votes(self) -> None:
+        """Join no vote to those before: the stream broke. The activity goes on until someone ends it."""
+        self._run = self._leader = self._doubted_from = self._left_from = None
+
+    def push(self, vote: Vote, *, centre: int) -> Change | None:
+        """Take the next window's vote; tells if the activity changes by it."""
+        if self._run is None or self._run.label != vote.label:
+            self._run, self._run_from = Bout(vote.label, vote.since), centre
+        for each in (self._run, self._leader, self.activity):
+            if each is not None and each.label == vote.label:
+                each.add(vote.probability)
+        bout, before = self._established(self._run, centre), self.activity
+        if bout is None:
+            return None
+        if before is None:
+            return self._change(bout, start=bout.start, end=bout.start)
+        if bout.label == before.label:
+            self._left_from = None
+            return None
+        # What has been told stays told: it lasted for a hop at least, whatever hindsight says.
+        start = max(bout.start, before.start + self._hop)
+        if self._left_from is None:
+            self._left_from = start
+        if centre - self._left_from < self._held(before.label, bout.label):
+            return None
+        return self._change(bout, start=start, end=min(self._left_from, start))
+
+    def _established(self, run: Bout, centre: int) -> Bout | None:
+        if run.label != UNKNOWN and centre - self._run_from >= self.switch_after:
+            if self._leader is None or self._leader.label != run.label:
+                self._leader = replace(run)
+            self._led_at = centre
+            if centre - self._leader.start >= self._minimum.get(run.label, 0):
+                self._doubted_from = None
+                return self._leader
+        elif self._leader is not None and centre - self._led_at >= self._unknown_after:
+            self._leader = None
+        if self._doubted_from is None:
+            self._doubted_from = centre
+        if centre - self._doubted_from < self._unknown_after:
+            return None
+        return Bout(UNKNOWN, self._doubted_from)
+
+    def _held(self, label: str, against: str) -> int:
+        hold = self._hold.get(label, 0)
+        return hold if hold > self._hold.get(against, 0) else 0
+
+    def _change(self, bout: Bout, *, start: int, end: int) -> Change:
+        ended, self.activity, self._left_from = self.activity, replace(bout, start=start), None
+        return Change(ended, end, self.activity)
