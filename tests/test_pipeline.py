@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.manifests import manifest
 from tests.streams import jittered_times
+from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.pipeline import Pipeline
 from vskd_stream.samples import Gap, Samples
 from vskd_stream.window import Window
@@ -315,3 +316,38 @@ def test_a_count_whose_nominal_rate_is_wrong_is_dated_by_its_arrivals():
     assert stream.clock.utc_s(10.0) == pytest.approx(NOW_S + 10 * 50 / 51, abs=0.002)
     assert stream.clock_fit is not None
     assert stream.clock_fit.ppm == pytest.approx(-19608, abs=20)
+
+
+def test_a_silenced_device_is_not_even_classified_and_starts_anew_when_it_may_speak_again():
+    stream = pipeline()
+    t_s = np.arange(0, 30, 0.02)
+    events = play(stream, t_s[:400])
+    (end,) = stream.prefer(Preferences(silent=True))
+    assert (end.type, end.id, end.reason) == ("end", events[-1].id, "silenced")
+    assert stream.cut(samples(t_s[400:800]), arrival_s=NOW_S) == []
+    assert stream.tick(NOW_S + 1) == []
+    assert stream.prefer(NO_PREFERENCES) == []
+    assert told(play(stream, t_s[800:1100]))[0] == ("start", "moving")
+
+
+def test_a_window_that_was_on_its_way_when_its_device_was_silenced_is_not_told_of():
+    stream = pipeline()
+    cuts = stream.cut(samples(np.arange(0, 9, 0.02)), arrival_s=NOW_S)
+    assert stream.prefer(Preferences(silent=True)) == []
+    assert stream.complete(cuts, classify=classify) == []
+
+
+def test_a_device_that_lies_about_is_not_worn_and_worn_again_once_it_moves():
+    rules = manifest().decision.model_dump() | {"not_worn": {"below_g": 0.013, "for_s": 10.0}}
+    stream = pipeline(manifest=manifest(decision=rules))
+    t_s = np.arange(0, 45, 0.02)
+    still = (t_s > 10) & (t_s < 30)
+    wear_g = 0.3 * np.sin(2 * np.pi * 2 * t_s)
+    noise_g = np.random.default_rng(0).normal(scale=0.003, size=(len(t_s), 3))
+    acc_g = noise_g + np.where(still, 0.0, wear_g)[:, np.newaxis] + np.array([0.0, 0.6, 0.8])
+    batch = Samples("watch", t_s, acc_g.astype(np.float32), 50.0)
+    events = stream.push(batch, arrival_s=NOW_S, classify=classify)
+    starts = [(event.label, event.start_s) for event in events if event.type == "start"]
+    assert [label for label, _ in starts] == ["moving", "still", "not_worn", "moving"]
+    assert starts[2][1] == pytest.approx(starts[1][1], abs=2.0)
+    assert starts[3][1] == pytest.approx(30.0, abs=1.5)

@@ -74,6 +74,22 @@ def test_a_path_that_is_likely_but_whose_windows_are_not_is_unknown() -> None:
     assert labels(voter, *[UNSURE] * 6) == ["unknown"] * 6
 
 
+def test_what_a_path_has_changed_to_is_given_time_to_prove_itself() -> None:
+    # Likelier than to sit by 1.4 nats a window, and yet under its threshold.
+    dim_walk = [0.1, 0.5, 0.4]
+    voter = make_voter(
+        smoothing="path",
+        smoothing_windows=30,
+        change_cost=4.0,
+        unknown_after_s=2.5,
+        unknown_below={"sit": 0.5, "stand": 0.6, "walk": 0.5},
+    )
+    told = labels(voter, CLEAR_SIT, CLEAR_SIT, CLEAR_SIT, *[dim_walk] * 9)
+    changed = told.index("stand")
+    assert set(told[:changed]) == {"sit"}
+    assert told[changed:] == ["stand"] * (5 - (changed - 3)) + ["unknown"] * 4
+
+
 def test_one_window_cannot_outvote_a_change_however_sure_it_is() -> None:
     cost = 3 * -math.log(LEAST_PROBABILITY)
     voter = make_voter(smoothing="path", smoothing_windows=8, change_cost=cost)

@@ -11,72 +11,79 @@ from tests.brokers import Proxy
 
 _PUBLISH, _PUBACK = 3, 4
 
+_Show = Callable[[int, int, bytes], bool]
+
 
 class Witness(Proxy):
-    """A proxy for one MQTT 5 client that reads along."""
+    """A proxy for one MQTT 5 client that reads along, and can keep acknowledgements to itself."""
 
     def __init__(self, broker_port: int) -> None:
         super().__init__(broker_port)
         self.published: list[dict[str, Any]] = []
         """Events, each time that one was sent, in that order."""
         self.taken: list[dict[str, Any]] = []
-        """Events that a broker has acknowledged."""
+        """Events that a broker has acknowledged, whether or not the client came to know."""
+        self.withholds = False
+        """Whether acknowledgements get lost, as the last before the end of a connection do."""
         self._unanswered: dict[int, dict[str, Any]] = {}
 
     def _carry(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event | None
     ) -> Coroutine[Any, Any, None]:
-        if gate is None:
+        if gate is None:  # The first of two: a new connection, from client to broker.
             self._unanswered = {}
-        feed = self._sent if gate is None else self._answered
         unanswered = self._unanswered
-        tapped = _Tapped(source, lambda kind, flags, body: feed(kind, flags, body, unanswered))
+
+        def sent(kind: int, flags: int, body: bytes) -> bool:
+            if kind == _PUBLISH and flags & 0b0110:
+                self._sent(body, unanswered)
+            return True
+
+        def answered(kind: int, _flags: int, body: bytes) -> bool:
+            if kind != _PUBACK or (event := unanswered.pop(int.from_bytes(body[:2]), None)) is None:
+                return True
+            self.taken.append(event)
+            return not self.withholds
+
+        tapped = _Tapped(source, sent if gate is None else answered)
         return super()._carry(tapped, sink, gate)  # type: ignore[arg-type]
 
-    def _sent(self, kind: int, flags: int, body: bytes, unanswered: dict[int, dict[str, Any]]) -> None:
-        if kind != _PUBLISH or not flags & 0b0110:
-            return
+    def _sent(self, body: bytes, unanswered: dict[int, dict[str, Any]]) -> None:
         topic_end = 2 + int.from_bytes(body[:2])
-        mid = int.from_bytes(body[topic_end : topic_end + 2])
-        length, start = _variable(body, topic_end + 2)
         if body[2:topic_end].endswith(b"/event"):
+            length, start = _variable(body, topic_end + 2)
             event = json.loads(body[start + length :])
             self.published.append(event)
-            unanswered[mid] = event
-
-    def _answered(self, kind: int, _flags: int, body: bytes, unanswered: dict[int, dict[str, Any]]) -> None:
-        if kind == _PUBACK:
-            event = unanswered.pop(int.from_bytes(body[:2]), None)
-            if event is not None:
-                self.taken.append(event)
+            unanswered[int.from_bytes(body[topic_end : topic_end + 2])] = event
 
 
 class _Tapped:
-    """A stream that shows whole packets to someone else as they pass."""
+    """A stream that shows whole packets to someone as they pass, who says whether they do."""
 
-    def __init__(self, source: asyncio.StreamReader, show: Callable[[int, int, bytes], None]) -> None:
+    def __init__(self, source: asyncio.StreamReader, show: _Show) -> None:
         self._source = source
         self._show = show
         self._buffer = b""
 
     async def read(self, count: int) -> bytes:
-        data = await self._source.read(count)
-        self._buffer += data
-        for packet in self._packets():
-            self._show(*packet)
-        return data
+        while data := await self._source.read(count):
+            self._buffer += data
+            if passed := b"".join(self._passing()):
+                return passed
+        return b""
 
-    def _packets(self) -> Iterator[tuple[int, int, bytes]]:
+    def _passing(self) -> Iterator[bytes]:
         while len(self._buffer) > 1:
             try:
                 length, start = _variable(self._buffer, 1)
             except IndexError:
                 return
-            if len(self._buffer) < start + length:
+            packet = self._buffer[: start + length]
+            if len(packet) < start + length:
                 return
-            first, body = self._buffer[0], self._buffer[start : start + length]
-            self._buffer = self._buffer[start + length :]
-            yield first >> 4, first & 0b1111, body
+            self._buffer = self._buffer[len(packet) :]
+            if self._show(packet[0] >> 4, packet[0] & 0b1111, packet[start:]):
+                yield packet
 
 
 def _variable(data: bytes, start: int) -> tuple[int, int]:

@@ -52,9 +52,9 @@ def low_pass(
 
     Every weight is multiplied by the stretch of time that its sample stands for and the sum is
     divided out, so jitter and bursts do not pull the mean. Where the samples around are too uneven
-    for that, as in a hole wider than a grid period, the two nearest are interpolated instead. Each grid sample
-    depends on the samples within ``half_width_s`` and on their neighbours alone: the result is the
-    same however the stream was cut and whenever it began.
+    for that, as in a hole wider than a grid period, the two nearest are interpolated instead. Each
+    grid sample depends on the samples within ``half_width_s`` and on their neighbours alone: the
+    result is the same however the stream was cut and whenever it began.
     """
     start, left, last = 1, 0, len(t_s) - 1
     for i in range(count):

@@ -48,6 +48,16 @@ class _Window(NamedTuple):
     """Their logarithms, in nats."""
 
 
+class _Best(NamedTuple):
+    label: int
+    probability: float
+    since: int
+    is_ahead: bool = True
+    """Whether it leads clearly enough."""
+    is_judged: bool = True
+    """Whether its threshold counts already."""
+
+
 class Voter:
     """One device's votes; calls come in stream order, ``reset`` wherever the stream breaks."""
 
@@ -80,32 +90,41 @@ class Voter:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
         evidence = [math.log(max(each, LEAST_PROBABILITY)) for each in probabilities]
         self._recent.append(_Window(centre, probabilities, evidence))
-        best, probability, since = self._mean() if self._decision.smoothing == "mean" else self._path()
+        best = self._mean() if self._decision.smoothing == "mean" else self._path()
         if unrest_g >= self._still_g:
             self._still_from = None
         elif self._still_from is None:
             self._still_from = centre
         if self._still_from is not None and centre - self._still_from >= self._still_for:
-            return Vote(NOT_WORN, probability, self._still_from)
-        if best is None or probability < self._unknown_below[best] or self._labels[best] in self._silenced:
-            return Vote(UNKNOWN, probability, centre)
-        return Vote(self._labels[best], probability, since)
+            return Vote(NOT_WORN, best.probability, self._still_from)
+        label = self._labels[best.label]
+        is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
+        if not best.is_ahead or is_unlikely or label in self._silenced:
+            return Vote(UNKNOWN, best.probability, centre)
+        return Vote(label, best.probability, best.since)
 
-    def _mean(self) -> tuple[int | None, float, int]:
+    def _mean(self) -> _Best:
         # fsum is exact: neither the order of the sum nor the machine decides a tie.
         rows = [window.probabilities for window in self._recent]
         means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
         probability = max(means)
-        return means.index(probability), probability, self._recent[-1].centre
+        return _Best(means.index(probability), probability, self._recent[-1].centre)
 
-    def _path(self) -> tuple[int | None, float, int]:
+    def _path(self) -> _Best:
         windows = list(self._recent)
         evidence = [window.evidence for window in windows]
         label, first, lead = likeliest_path(evidence, change_cost=self._decision.change_cost)
         judged_from = windows[-1].centre - self._judged
         judged = [each.probabilities[label] for each in windows[first:] if each.centre > judged_from]
-        probability = math.fsum(judged) / len(judged)
-        return label if lead >= self._decision.margin else None, probability, windows[first].centre
+        since = windows[first].centre
+        return _Best(
+            label,
+            math.fsum(judged) / len(judged),
+            since,
+            is_ahead=lead >= self._decision.margin,
+            # What the path has changed to is given time to prove itself: it beat what was before.
+            is_judged=first == 0 or since <= judged_from,
+        )
 
 
 def likeliest_path(evidence: Sequence[Sequence[float]], *, change_cost: float) -> Path:

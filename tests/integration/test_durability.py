@@ -7,26 +7,41 @@ import contextlib
 import json
 import random
 import signal
+import sqlite3
+import tracemalloc
 from pathlib import Path
 from typing import Any, Self
 
+import jsonschema
 import msgspec
 import paho.mqtt.client as paho
 import pytest
 
-from tests.brokers import Mosquitto, Observer
-from tests.messages import disorders, key
+from tests.brokers import Mosquitto, Observer, retained
+from tests.disks import SmallDisk
+from tests.messages import activity_id, disorders, event, key, state
 from tests.models import acceleration, tiny_bundle
 from tests.processes import DaemonProcess, write_config
 from tests.witness import Witness
 from vskd_stream import bundle, config, offline
+from vskd_stream._keeper import Bounds, Keeper
+from vskd_stream._store import Store
+from vskd_stream.backoff import Backoff
+from vskd_stream.broker import MqttConnection
 from vskd_stream.classify import Classifier
+from vskd_stream.endpoint import Endpoint
+from vskd_stream.events import EventType
+from vskd_stream.journal import Journal
+from vskd_stream.payloads import schema
+from vskd_stream.publication import Publication
 from vskd_stream.recording import Message
 from vskd_stream.tally import Tally
 
 RATE_HZ, BATCH_S = 50.0, 0.5
 REWIND_S = 90.0
 """From so far back a daemon that knows nothing agrees with one that has heard all, long before the kill."""
+WITHHELD = 60
+"""For so many batches before some of the kills no acknowledgement arrives: events pile up."""
 RESENT = 40
 """Batches that may have been on their way when the broker was killed."""
 TOPIC = "imu/left/samples"
@@ -73,6 +88,16 @@ def undisturbed(batches: list[bytes], path: Path) -> list[dict[str, Any]]:
     return [json.loads(one.payload) for one in told[:-2]]
 
 
+def _keep_a_copy(path: Path) -> None:
+    """Have the file itself remember all that was ever written to it."""
+    Store(path, max_bytes=10**9, max_age_s=1e9).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE copy (payload BLOB);"
+            "CREATE TRIGGER keep AFTER INSERT ON event BEGIN INSERT INTO copy VALUES (NEW.payload); END;"
+        )
+
+
 class Saved(Mosquitto):
     """A mosquitto that remembers a subscriber, however it ends."""
 
@@ -104,6 +129,8 @@ class Stage:
         )
         self.batches = stream(seconds=seconds)
         self.expected = undisturbed(self.batches, self.config)
+        self._file = tmp_path / "state" / "outbox.sqlite3"
+        _keep_a_copy(self._file)
         self.seen: list[dict[str, Any]] = []
         self.onlines = 0
         self.at = 0
@@ -112,9 +139,22 @@ class Stage:
         self._exits = contextlib.AsyncExitStack()
         self.daemon: DaemonProcess | None = None
 
+    def stored(self) -> list[dict[str, Any]]:
+        """Every event that was ever in the file; to be asked when no daemon has it."""
+        with contextlib.closing(sqlite3.connect(self._file)) as connection:
+            return [json.loads(payload) for (payload,) in connection.execute("SELECT payload FROM copy")]
+
     async def start_daemon(self) -> None:
         self.daemon = DaemonProcess(self.config)
         await self.daemon.__aenter__()
+
+    async def stop_daemon(self) -> None:
+        """In order; what it says last has arrived then."""
+        assert self.daemon is not None
+        ended = len(self.seen)
+        assert await self.daemon.stop() == 0
+        await self.until(lambda: any(one["reason"] == "stopped" for one in self.seen[ended:]))
+        self.daemon = None
 
     async def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -176,7 +216,11 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
     moments = sorted(chance.sample(stage.expected[4:-4], kills), key=lambda event: event["at_s"])
     furthest = 0
     for number, event in enumerate(moments):
-        await stage.play(int(event["at_s"] / BATCH_S) + 1, pause_s=pause_s)
+        moment = int(event["at_s"] / BATCH_S) + 1
+        if number % 3 == 1:
+            await stage.play(moment - WITHHELD, pause_s=pause_s)
+            stage.witness.withholds = True
+        await stage.play(moment, pause_s=pause_s)
         furthest = max(furthest, stage.at)
         await asyncio.sleep(chance.uniform(0.0, 0.03))
         onlines = stage.onlines
@@ -188,8 +232,10 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
             await stage.broker.kill()
         if kills_daemon:
             await stage.kill_daemon()
+            stage.witness.withholds = False
             await stage.start_daemon()
         if kills_broker:
+            stage.witness.withholds = False
             await asyncio.sleep(chance.uniform(0.0, 0.5))
             await stage.broker.start()
         await stage.online(after=onlines)
@@ -198,6 +244,7 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
     await stage.play(len(stage.batches), pause_s=pause_s)
     last = key(stage.expected[-1])
     await stage.until(lambda: any(key(event) == last for event in stage.seen))
+    await stage.stop_daemon()
     # A broker that is killed forgets what it has taken and not yet passed on. Only the witness can tell.
     arrived = {message_of(event) for event in stage.seen}
     forgotten = [event for event in stage.witness.taken if message_of(event) not in arrived]
@@ -207,6 +254,8 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
         *disorders(event for event in stage.seen if event["id"] not in excused),
     ]
     told_of = {key(event) for event in (*stage.seen, *forgotten)}
+    taken = {message_of(event) for event in stage.witness.taken}
+    stored = stage.stored()
     return {
         "kills": kills,
         "expected": len(stage.expected),
@@ -214,10 +263,13 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
         "different": len({key(event) for event in stage.seen}),
         "replayed": sum(event["replayed"] for event in stage.seen),
         "ended after a crash": sum(event["reason"] == "stopped" for event in stage.seen),
+        "stored": len(stored),
+        "stored but never taken": [key(event) for event in stored if message_of(event) not in taken],
+        "sent but never stored": len({message_of(event) for event in stage.witness.published})
+        - len({message_of(event) for event in stored}),
         "forgotten by the broker": len(forgotten),
         "never arrived": [key(event) for event in stage.expected if key(event) not in told_of],
-        "disorders": [one for one in wrong if "never ends" not in one],
-        "left open": {one for one in wrong if "never ends" in one},
+        "disorders": wrong,
     }
 
 
@@ -226,7 +278,210 @@ async def test_whoever_is_killed_every_event_arrives_and_each_start_before_its_e
         told = await disturbed(stage, kills=5, seed=1, pause_s=0.004)
     assert told["never arrived"] == []
     assert told["disorders"] == []
-    # The daemon still runs, and the wearer still does something.
-    assert len(told["left open"]) == 1
+    assert told["stored but never taken"] == []
+    assert told["sent but never stored"] == 0
     assert told["replayed"] > 0
     assert told["ended after a crash"] > 0
+
+
+class Gateway:
+    """The part of a daemon that sends: one connection, and its journal."""
+
+    def __init__(self, port: int, path: Path, *, max_bytes: int = 10**8) -> None:
+        self.tally = Tally()
+        self.journal = Journal(Keeper(path, Bounds(max_bytes, 1e9, max_in_memory=100)), max_pending=10_000)
+        self.connection = MqttConnection(
+            Endpoint(host="127.0.0.1", port=port, client_id="vskd-gw"),
+            will=Publication("vskd/gw/status", b"offline", retain=True),
+            subscriptions=(),
+            on_message=lambda *_: None,
+            birth=list,
+            max_queued=1000,
+            tally=self.tally,
+            journal=self.journal,
+            backoff=Backoff(base_s=0.02, cap_s=0.1),
+        )
+
+    async def all_stored(self) -> None:
+        async with asyncio.timeout(30):
+            while not self.journal.is_stored(self.journal.last_seq):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    async def all_sent(self) -> None:
+        async with asyncio.timeout(120):
+            while self.connection.waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def __aenter__(self) -> Self:
+        await self.journal.open()
+        self.task = asyncio.create_task(self.connection.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+        await self.journal.close()
+
+
+async def outage(path: Path, *, devices: int, rounds: int, max_bytes: int) -> dict[str, Any]:
+    """Every device tells a start, four updates and an end in each round, and no broker is there to hear it."""
+    broker = Mosquitto()
+    types: list[EventType] = ["start", "update", "update", "update", "update", "end"]
+    sizes: list[int] = []
+    async with Gateway(broker.port, path, max_bytes=max_bytes) as gateway:
+        tracemalloc.start()
+        for number in range(rounds):
+            for step, type_ in enumerate(types):
+                for device in range(devices):
+                    name = f"watch{device}"
+                    one = event(type_, f"{name} {number}", at=6 * number + step, device=name)
+                    gateway.connection.publish(one)
+                    gateway.connection.publish(state(number, device=name))
+                await gateway.all_stored()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        files_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
+        async with broker, Observer(broker.port, "vskd/gw/+/event") as observer:
+            await gateway.all_sent()
+            await observer.publish("vskd/gw/marker/event", b"")
+            seen = await observer.until("vskd/gw/marker/event", b"")
+    arrived = [json.loads(one.payload) for one in seen[:-1]]
+    names = [activity_id(f"watch{device} {number}") for device in range(devices) for number in range(rounds)]
+    edges = {(name, type_) for name in names for type_ in ("start", "end")}
+    return {
+        "made": len(names) * len(types),
+        "arrived": len(arrived),
+        "starts and ends missing": len(edges - {(one["id"], one["event_type"]) for one in arrived}),
+        "disorders": list(disorders(arrived)),
+        "all flagged": all(one["replayed"] for one in arrived),
+        "dropped": dict(gateway.tally.counts),
+        "memory": sizes,
+        "files_bytes": files_bytes,
+    }
+
+
+async def test_an_outage_costs_updates_at_most_and_no_memory(tmp_path):
+    told = await outage(tmp_path / "state" / "outbox.sqlite3", devices=16, rounds=60, max_bytes=3 * 2**20)
+    assert told["starts and ends missing"] == 0
+    assert told["disorders"] == []
+    assert told["all flagged"]
+    assert told["dropped"] == {"outbox_full_update": told["made"] - told["arrived"]}
+    assert told["dropped"]["outbox_full_update"] > 1000
+    assert told["files_bytes"] < 2 * 3 * 2**20 + 1.5 * 2**20
+    assert told["memory"][-1] - told["memory"][10] < 100_000
+
+
+@pytest.fixture
+async def mosquitto():
+    async with Mosquitto() as broker:
+        yield broker
+
+
+def configured(tmp_path: Path, model: Path, port: int, **keys: Any) -> Path:
+    broker = {"host": "127.0.0.1", "port": port}
+    outbox = {"directory": str(tmp_path / "state")}
+    return write_config(
+        tmp_path / "c.yaml", **{"broker": broker, "model": str(model), "outbox": outbox, **keys}
+    )
+
+
+async def until_moving(daemon: DaemonProcess, observer: Observer) -> None:
+    await daemon.event("connected")
+    for payload in stream(seconds=30):
+        await observer.publish(TOPIC, payload)
+    await daemon.event("moving start")
+
+
+async def next_end(observer: Observer) -> dict[str, Any]:
+    while True:
+        told: dict[str, Any] = json.loads((await observer.next("vskd/test/left/event")).payload)
+        if told["event_type"] == "end" and told["reason"] == "stopped":
+            return told
+
+
+async def test_what_goes_on_when_the_daemon_is_killed_has_ended_when_it_is_back(mosquitto, model, tmp_path):
+    path = configured(tmp_path, model, mosquitto.port)
+    async with Observer(mosquitto.port, "vskd/#") as observer:
+        async with DaemonProcess(path) as daemon:
+            assert (await daemon.event("events wait on disk"))["events"] == 0
+            await until_moving(daemon, observer)
+            await daemon.stop(signal.SIGKILL)
+        before = json.loads((await retained(mosquitto.port, "vskd/test/left/state")) or b"")
+        async with DaemonProcess(path) as daemon:
+            end = await next_end(observer)
+            assert (end["id"], end["label"], end["replayed"]) == (before["id"], "moving", True)
+            jsonschema.validate(end, schema("event"))
+            state = json.loads((await observer.next("vskd/test/left/state")).payload)
+            assert (state["label"], state["id"], state["reason"]) == ("no_data", None, "stopped")
+            jsonschema.validate(state, schema("state"))
+            assert (await daemon.event("ended what was cut off"))["device"] == "left"
+
+
+async def test_what_no_broker_took_from_a_daemon_that_stopped_the_next_one_sends(model, tmp_path):
+    async with Mosquitto(persistence=True) as broker:
+        path = configured(tmp_path, model, broker.port)
+        async with Observer(broker.port, "vskd/test/left/#", session="steady") as observer:
+            async with DaemonProcess(path) as daemon:
+                await until_moving(daemon, observer)
+                await broker.stop()
+                await daemon.event("connection lost")
+                assert await daemon.stop() == 0
+                # States and the farewell are lost with the connection, and told anew at the next one.
+                assert not any("outbox" in str(line.get("who")) for line in daemon.log)
+            await broker.start()
+            async with DaemonProcess(path) as daemon:
+                assert (await daemon.event("events wait on disk"))["events"] >= 1
+                end = await next_end(observer)
+                assert (end["label"], end["replayed"]) == ("moving", True)
+                assert not any(line["event"] == "ended what was cut off" for line in daemon.log)
+
+
+async def test_two_daemons_do_not_share_an_outbox(mosquitto, model, tmp_path):
+    path = configured(tmp_path, model, mosquitto.port)
+    async with DaemonProcess(path) as daemon:
+        await daemon.event("connected")
+        async with DaemonProcess(path) as second:
+            assert await second.ended() != 0
+            file = tmp_path / "state" / "outbox.sqlite3"
+            words = "another daemon has it open; give each gateway its own outbox.directory"
+            assert second.raw[-1] == f"outbox {file}: {words}\n"
+        assert await daemon.stop() == 0
+
+
+async def test_a_damaged_outbox_is_set_aside_and_the_daemon_serves(mosquitto, model, tmp_path):
+    path = configured(tmp_path, model, mosquitto.port)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "outbox.sqlite3").write_bytes(b"damaged" * 1000)
+    async with Observer(mosquitto.port, "vskd/#") as observer, DaemonProcess(path) as daemon:
+        line = await daemon.event("outbox damaged: begun anew")
+        assert Path(line["moved_to"]).read_bytes() == b"damaged" * 1000
+        await until_moving(daemon, observer)
+        assert await daemon.stop() == 0
+        assert (await next_end(observer))["replayed"] is False
+
+
+async def test_a_full_disk_costs_durability_and_nothing_else(mosquitto, model, tmp_path):
+    with SmallDisk(tmp_path / "state") as disk:
+        disk.fill()
+        path = configured(tmp_path, model, mosquitto.port)
+        async with Observer(mosquitto.port, "vskd/#") as observer, DaemonProcess(path) as daemon:
+            assert (await daemon.event("events wait in memory only"))["level"] == "warning"
+            await until_moving(daemon, observer)
+            assert await daemon.stop() == 0
+            assert (await next_end(observer))["label"] == "moving"
+            told = [line for line in daemon.log if line["event"] == "events wait in memory only"]
+            assert len(told) == 1
+
+
+async def test_systemd_says_where_the_outbox_is_and_without_a_place_it_is_said_that_there_is_none(
+    mosquitto, model, tmp_path
+):
+    path = configured(tmp_path, model, mosquitto.port, outbox={})
+    state = tmp_path / "var"
+    async with DaemonProcess(path, environ={"STATE_DIRECTORY": f"{state}:/elsewhere"}) as daemon:
+        line = await daemon.event("events wait on disk")
+        assert line["outbox"] == str(state / "outbox.sqlite3")
+    async with DaemonProcess(path, environ={"STATE_DIRECTORY": ""}) as daemon:
+        line = await daemon.event("events wait in memory only")
+        assert line["reason"] == "the configuration has no outbox.directory"

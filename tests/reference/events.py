@@ -208,24 +208,27 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
     recent = steps[-rules.decision.smoothing_windows :]
     if rules.decision.smoothing == "mean":
         mean = np.mean([step.probabilities for step in recent], axis=0)
-        best, first, enough = int(np.argmax(mean)), len(steps) - 1, True
+        best, first, enough, is_judged = int(np.argmax(mean)), len(steps) - 1, True, True
         probability = float(np.max(mean))
     else:
         evidence = [[math.log(max(p, LEAST_PROBABILITY)) for p in step.probabilities] for step in recent]
         lasts, starts, lead = path(evidence, change_cost=rules.decision.change_cost)
         # The tests choose costs that no sums of logarithms can tie with, other than of equal rows.
         best, first, enough = min(lasts), max(starts), lead >= rules.decision.margin
+        changed = first > 0
         first += len(steps) - len(recent)
         judged = [
             step.probabilities[best] for step in steps[first:] if step.end > steps[-1].end - rules.judged
         ]
         probability = float(np.mean(judged))
+        is_judged = not changed or steps[-1].end - steps[first].end >= rules.judged
     moved = [i for i, step in enumerate(steps) if step.unrest_g >= rules.still_g]
     still_from = moved[-1] + 1 if moved else 0
     if still_from < len(steps) and centres[-1] - centres[still_from] >= rules.still_for:
         return Voted(centres[-1], NOT_WORN, probability, centres[still_from])
     label = rules.labels[best]
-    sure = enough and probability >= rules.decision.unknown_below[label] and label not in rules.silenced
+    likely = not is_judged or probability >= rules.decision.unknown_below[label]
+    sure = enough and likely and label not in rules.silenced
     return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1])
 
 
