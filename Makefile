@@ -32,8 +32,10 @@ $(VENV)/dev: $(VENV)/run requirements/dev.txt
 	touch $@
 
 # Refreshes the exact pins from pyproject.toml. The development pins carry no hashes: the CPU and
-# the CUDA build of torch share a version, and which one is installed is the machine's choice.
+# the CUDA build of torch share a version, and which one is installed is the machine's choice: where a
+# folder has the CPU build, UV_FIND_LINKS names it, and none of CUDA's packages are pinned.
 lock:
+	rm -f requirements/dev.txt
 	uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --quiet --no-header -o requirements/run.txt
 	uv pip compile pyproject.toml --python-version 3.11 --extra train --extra dev --quiet --no-header --no-annotate \
 		-c requirements/run.txt -o requirements/dev.txt

@@ -24,10 +24,10 @@ def classify(windows):
     return np.where(moving[:, None], [0.1, 0.9], [0.9, 0.1]).astype(np.float32)
 
 
-def pipeline() -> Pipeline:
+def pipeline(**decision) -> Pipeline:
     return Pipeline(
         "watch",
-        manifest=manifest(),
+        manifest=manifest(decision=manifest().decision.model_dump() | decision),
         bundle_sha256="ab" * 32,
         reorder_horizon_s=2.0,
         no_data_after_s=10.0,
@@ -338,8 +338,7 @@ def test_a_window_that_was_on_its_way_when_its_device_was_silenced_is_not_told_o
 
 
 def test_a_device_that_lies_about_is_not_worn_and_worn_again_once_it_moves():
-    rules = manifest().decision.model_dump() | {"not_worn": {"below_g": 0.013, "for_s": 10.0}}
-    stream = pipeline(manifest=manifest(decision=rules))
+    stream = pipeline(not_worn={"below_g": 0.013, "for_s": 10.0})
     t_s = np.arange(0, 45, 0.02)
     still = (t_s > 10) & (t_s < 30)
     wear_g = 0.3 * np.sin(2 * np.pi * 2 * t_s)

@@ -274,6 +274,7 @@ def test_each_device_may_have_wishes_of_its_own() -> None:
         wrist="left",
     )
     assert configured.preferences("other") == Preferences(silent=True)
+    assert configured.silent == ("other",)
     assert configured.preferences("unheard_of") == NO_PREFERENCES
 
 

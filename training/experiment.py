@@ -137,6 +137,14 @@ class Experiment(_Frozen):
     decisions: Decisions
     export: Export
 
+    @model_validator(mode="after")
+    def _known_labels(self) -> Self:
+        # Told here, not by the manifest after hours of training.
+        for name in ("minimum_s", "hold_s", "coarse"):
+            if strange := set(getattr(self.decisions, name)).difference(self.labels):
+                raise ValueError(f"decisions.{name} names {sorted(strange)}, which the data set does not")
+        return self
+
     @property
     def identity(self) -> str:
         """A hash of all that the weights depend on; decisions and export may change afterwards."""

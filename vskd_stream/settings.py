@@ -376,12 +376,11 @@ class Device(_Settings):
     @property
     def preferences(self) -> Preferences:
         """As the rest of the program takes them."""
-        silent = self.silence is True
         return Preferences(
             minimum_s=self.minimum_s,
             hold_s=self.hold_s,
             silenced=frozenset() if isinstance(self.silence, bool) else frozenset(self.silence),
-            silent=silent,
+            silent=self.silence is True,
             wrist=self.wrist,
         )
 
@@ -524,6 +523,11 @@ class Settings(_Settings):
     def preferences(self, device: str) -> Preferences:
         """What is wanted of a device."""
         return self.devices[device].preferences if device in self.devices else NO_PREFERENCES
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Devices of which nothing is to be told."""
+        return tuple(device for device, wanted in self.devices.items() if wanted.silence is True)
 
     def check_labels(self, labels: Collection[str]) -> None:
         """Check what is said of labels against those of the model.

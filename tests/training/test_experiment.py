@@ -41,6 +41,23 @@ def test_a_subject_on_two_sides_is_refused(tmp_path: Path) -> None:
         experiments.load(changed(tmp_path, split={"test": ["5", "1"]}))
 
 
+@pytest.mark.parametrize(
+    ("decisions", "complaint"),
+    [
+        ({"coarse": {"flying": "moving"}}, "decisions.coarse names"),
+        ({"hold_s": {"flying": 1.0}}, "decisions.hold_s names"),
+        ({"smoothing": "path", "change_cost": -1.0}, "change_cost"),
+        ({"smoothing_windows": 0}, "smoothing_windows"),
+        ({"not_worn": {"below_g": 1.0, "for_s": 60.0}}, "below_g"),
+    ],
+)
+def test_decisions_that_no_manifest_could_hold_are_refused(
+    tmp_path: Path, decisions: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        experiments.load(changed(tmp_path, decisions=decisions))
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]", "name: [", "\x00"])
 def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "experiment.yaml"
