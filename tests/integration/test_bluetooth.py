@@ -45,7 +45,7 @@ async def test_two_devices_become_events_and_are_told_to_stop(tmp_path: Path) ->
         async with DaemonProcess(path, environ=environ) as daemon:
             await daemon.event("embedded broker listening")
             async with Observer(port, "vskd/#") as observer:
-                started = set()
+                started: set[str] = set()
                 while started != {"polar", "bangle"}:
                     message = await observer.next()
                     if message.topic.endswith("/event"):

@@ -170,7 +170,7 @@ def test_the_whole_study_runs_on_made_up_data(
     )
     two = [Way("mean", {"windows": 3.0}, {"smoothing_windows": 3}), Way("median", {}, {}, median_of(3))]
     monkeypatch.setattr(smoothing, "ways", lambda _: two)
-    monkeypatch.setattr(smoothing, "SHORT_S", 5.0)
+    monkeypatch.setattr(smoothing, "PIECES_S", (5.0, 3.0))
     arguments = ["--config", str(toys.SMOKE), "--data", str(tmp_path), "--bundle", str(bundle)]
     assert smoothing.main([*arguments, "--out", str(tmp_path / "results" / "smoothing.json")]) == 0
     found = json.loads((tmp_path / "results" / "smoothing.json").read_text())

@@ -158,6 +158,11 @@ def translated(device: str, what: str) -> Iterator[None]:
         yield
     except LinkError:
         raise
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        # A library's own: it cancels what still waits when a connection or a bus ends.
+        raise LinkError(device, f"{what} failed: the connection ended") from None
     except TimeoutError:
         raise LinkError(device, f"{what} took too long") from None
     except (FileNotFoundError, ConnectionRefusedError, PermissionError):
