@@ -216,6 +216,34 @@ def test_every_mistake_is_told_where_it_is(file: Path, text: str, said: str) -> 
     assert problem(file, GOOD + text).startswith(f"line 5: {said}")
 
 
+def test_names_that_people_choose_are_checked_like_any_other_key(file: Path) -> None:
+    devices = (
+        "devices:\n"
+        "  watch:\n"
+        "    wrist: both\n"
+        "    hold_s: {driving: -1, Cooking: 3}\n"
+        "    silence: maybe\n"
+        "    holds: {}\n"
+        "  my watch: {}\n"
+        "  ring:\n"
+        "    minimum_s: 5\n"
+    )
+    label, name = "a label of the model, such as `walking`", "1 to 64 letters (a to z), digits, `-` and `_`"
+    either, keys = (
+        "`true` or `false`, or a list of 1 to 256 entries",
+        "`wrist`, `hold_s`, `minimum_s`, `silence`",
+    )
+    assert problems(file, GOOD + devices) == [
+        "line 7: devices.watch.wrist: `both` does not fit; allowed: `left`, `right`",
+        "line 8: devices.watch.hold_s.driving: `-1` is out of range; allowed: a number from 0 to 3600",
+        f"line 8: devices.watch.hold_s.Cooking: `Cooking` cannot be a key here; allowed: {label}",
+        f"line 9: devices.watch.silence: `maybe` does not fit; allowed: {either}",
+        f"line 10: devices.watch.holds: unknown key; did you mean `hold_s`? allowed: {keys}",
+        f"line 11: devices.?: `my watch` cannot be a key here; allowed: {name}",
+        "line 13: devices.ring.minimum_s: `5` does not fit; allowed: a mapping (keys below it)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("broker", "said"),
     [
@@ -488,7 +516,9 @@ TREES = st.recursive(
 
 
 @given(
-    tree=st.dictionaries(st.sampled_from(["gateway", "broker", "sources", "model", "replay", "log"]), TREES)
+    tree=st.dictionaries(
+        st.sampled_from(["gateway", "broker", "sources", "model", "replay", "devices", "log"]), TREES
+    )
     | TREES
 )
 @settings(max_examples=150, deadline=None)

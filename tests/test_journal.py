@@ -183,7 +183,7 @@ async def test_closing_waits_for_no_dead_disk_and_says_what_is_lost(slow: Rooms)
         slow.append()
     began_s = time.monotonic()
     assert await slow.journal.close() == 3
-    assert time.monotonic() - began_s < 1.0
+    assert time.monotonic() - began_s < 5.0
 
 
 async def test_closing_stores_what_was_appended_a_moment_before(tmp_path: Path) -> None:

@@ -191,7 +191,10 @@ class _Document:
         return ConfigError(self._path, lines)
 
     def _note(self, loc: _Loc, words: str, line: int | None = None) -> None:
-        self.problems.append((line or self._lines[loc], loc, words))
+        problem = (line or self._lines[loc], loc, words)
+        # Each variant of a union refuses what fits none of them.
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _value(self, node: yaml.Node, loc: _Loc) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -277,6 +280,9 @@ class _Document:
         return value
 
     def _words(self, error: ErrorDetails, loc: _Loc) -> str:
+        if error["loc"][-1:] == ("[key]",):
+            allowed = " or ".join(_allowed(whole["propertyNames"]) for whole in _mappings(loc[:-1]))
+            return f"{_quoted(loc, str(loc[-1]))} cannot be a key here; allowed: {allowed}"
         if error["type"] == "extra_forbidden":
             return _unknown_key(loc, self._at(loc[:-1]))
         schemas = _schemas(loc)
@@ -412,7 +418,14 @@ def _schemas(loc: _Loc) -> list[_JsonSchema]:
             found = [whole["items"] for whole in wholes if "items" in whole]
         else:
             found = [whole["properties"][step] for whole in wholes if step in whole.get("properties", ())]
+            found += [below for whole in wholes for below in whole.get("patternProperties", {}).values()]
     return found
+
+
+def _mappings(loc: _Loc) -> list[_JsonSchema]:
+    """The schemas of a place where keys are names that people choose."""
+    variants = (variant for schema in _schemas(loc) for variant in _variants(schema))
+    return [variant for variant in variants if "propertyNames" in variant]
 
 
 def _variants(schema: _JsonSchema) -> Iterator[_JsonSchema]:
@@ -479,6 +492,10 @@ def _rows(whole: _JsonSchema, prefix: str) -> Iterator[tuple[str, str, str, str]
         for variant in variants:
             if "properties" in variant:
                 yield from _rows(variant, f"{prefix}{name}.")
+            elif "patternProperties" in variant:
+                for below in variant["patternProperties"].values():
+                    for item in _variants(below):
+                        yield from _rows(item, f"{prefix}{name}.*.")
             elif "items" in variant:
                 for item in _variants(variant["items"]):
                     yield from _rows(item, f"{prefix}{name}[].")

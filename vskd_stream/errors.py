@@ -72,9 +72,9 @@ class OptionError(VskdError):
 
 
 class LinkError(VskdError):
-    """A Bluetooth device that cannot be reached, or answers otherwise than it should."""
+    """A Bluetooth device or adapter that cannot be reached, or answers otherwise than it should."""
 
     def __init__(self, device: str, reason: str) -> None:
-        super().__init__(f"Bluetooth device {device}: {reason}")
+        super().__init__(f"Bluetooth, {device}: {reason}")
         self.device = device
         self.reason = reason

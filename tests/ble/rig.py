@@ -35,7 +35,7 @@ PATIENCE = Patience(
     retry_s=0.1,
     stable_s=0.3,
     rest_s=0.3,
-    silence=0.1,
+    silence=0.2,
 )
 """For tests: the same order of things, sooner."""
 _LONG_S = 30.0

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from tests.ble.polar import SimulatedPolar
 from tests.ble.rig import Rig
 from tests.ble.world import Peripheral
+from vskd_stream import cli
 from vskd_stream.sources.ble.profile import Advertisement
 from vskd_stream.sources.ble.profiles.polar import HEART_RATE
 from vskd_stream.sources.ble.scan import Found, scan, table
@@ -43,3 +48,15 @@ def test_a_name_cannot_command_the_terminal() -> None:
 
 def test_nothing_near_is_said() -> None:
     assert "Nothing is near" in table([])
+
+
+def test_a_computer_without_bluetooth_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
+    assert cli.main(["scan", "--seconds", "1"]) == os.EX_UNAVAILABLE
+    told = capsys.readouterr().err
+    assert told == (
+        "Bluetooth, adapter: scanning failed: the system's D-Bus cannot be reached; "
+        "BlueZ (bluetoothd) must run here\n"
+    )

@@ -205,7 +205,9 @@ class Peripheral:
     async def indicate(self, uuid: str, data: bytes) -> None:
         """Indicate, unless nobody listens."""
         if self._connection is not None and not self.faults.frozen:
-            await self._device.indicate_subscriber(self._connection, self._characteristics[uuid], data)
+            # Nobody confirms what was indicated when the connection ended.
+            with contextlib.suppress(TimeoutError):
+                await self._device.indicate_subscriber(self._connection, self._characteristics[uuid], data)
 
     def _characteristic(self, char: Char) -> Characteristic[Any]:
         read, write = char.read, char.write

@@ -138,7 +138,7 @@ class Stage:
         self._file = tmp_path / "state" / "outbox.sqlite3"
         _keep_a_copy(self._file)
         self.seen: list[dict[str, Any]] = []
-        self.onlines = 0
+        self._onlines: set[str] = set()
         self.at = 0
         """The next batch that the watch sends."""
         self._arrived = asyncio.Event()
@@ -149,6 +149,11 @@ class Stage:
         """Every event that was ever in the file; to be asked when no daemon has it."""
         with contextlib.closing(sqlite3.connect(self._file)) as connection:
             return [json.loads(payload) for (payload,) in connection.execute("SELECT payload FROM copy")]
+
+    @property
+    def onlines(self) -> int:
+        """How often the gateway has said that it runs."""
+        return len(self._onlines)
 
     async def start_daemon(self) -> None:
         self.daemon = DaemonProcess(self.config)
@@ -208,7 +213,8 @@ class Stage:
             if message.topic.endswith("/event"):
                 self.seen.append(payload)
             elif payload["state"] == "online" and not message.retain:
-                self.onlines += 1
+                # By its time: what is delivered again is no news.
+                self._onlines.add(payload["published_utc"])
             self._arrived.set()
 
 

@@ -76,6 +76,9 @@ class Connection:
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
+                if task.cancelled():
+                    # Not by us: a library cancels what still waits when a connection ends.
+                    raise LinkError(device, "the connection ended")
                 task.result()
         finally:
             for task in tasks:
