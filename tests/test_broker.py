@@ -109,7 +109,7 @@ async def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> No
 
 
 _AT_ONCE_S = 5.0
-"""Far less than any of the waits that are not to happen (10 s and more), far more than a busy machine adds."""
+"""Far less than the waits that are not to happen (10 s and more), far more than a busy machine adds."""
 
 
 @contextlib.contextmanager

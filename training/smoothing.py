@@ -4,9 +4,9 @@
 
 Each way plays through the daemon's own decider; the ways that it does not know smooth the scores
 beforehand. Parameters are chosen on the validation subjects, whose activities follow each other as they
-were recorded (three minutes each) and in shuffled pieces of a minute: of all parameters that lose less
-than a point of accuracy against the best of any way, those with the fewest events. The test subjects
-only judge.
+were recorded (three minutes each) and in shuffled pieces of a minute: of all parameters that lose no
+more than two points of accuracy against the best of any way, those with the fewest events. The test
+subjects only judge.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,19 @@ from training.calibrate import unknown_below
 from training.datasets.splits import Side
 from training.experiment import Experiment
 from training.streams import Stream, score, stitch
-from vskd_stream.bundle import load, resolve
+from vskd_stream import recording
+from vskd_stream.bundle import Bundle, load, resolve
 from vskd_stream.classify import Classifier
 from vskd_stream.errors import VskdError
 from vskd_stream.events import Decider
-from vskd_stream.manifest import UNKNOWN, Decision, Manifest
+from vskd_stream.manifest import NO_DATA, STATES, UNKNOWN, Decision, Manifest
+from vskd_stream.offline import play
 from vskd_stream.scores import Scores
+from vskd_stream.settings import Settings
+from vskd_stream.tally import Tally
 from vskd_stream.votes import Voter
 
-MAX_LOSS = 0.01
+MAX_LOSS = 0.02
 """Of accuracy, against the best there is, for fewer events."""
 UNKNOWN_AFTER_S = 20.0
 PIECES_S = (60.0, 30.0)
@@ -143,7 +147,7 @@ def ways(hop_s: float) -> list[Way]:
             {"windows": k, "change_cost": cost, "margin": margin},
             {"smoothing": "path", "smoothing_windows": k, "change_cost": cost, "margin": margin},
         )
-        for k in (64, 128)
+        for k in (32, 64)
         for cost in (15.0, 20.0, 25.0, 30.0, 40.0)
         for margin in (0.0, 2.0, 4.0, 7.0, 10.0)
     ]
@@ -224,6 +228,26 @@ def choose(tried: Sequence[tuple[Way, Behaviour]]) -> dict[str, tuple[Way, Behav
     return chosen
 
 
+def played_demo(bundle: Bundle, classifier: Classifier, decision: Decision) -> dict[str, int]:
+    """How many activities start in the shipped recording, and how many there truly are in it."""
+    changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"decision": decision}))
+    settings = Settings.model_validate(
+        {"gateway": "study", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}]}
+    )
+    place = recording.resolve("demo")
+    messages = recording.read(place)
+    published = play(messages, settings=settings, bundle=changed, classifier=classifier, tally=Tally())
+    events = [json.loads(each.payload) for _, told in published for each in told]
+    starts = [event["label"] for event in events if event.get("event_type") == "start"]
+    truth = json.loads(place.with_suffix(".labels.json").read_text(encoding="utf-8"))
+    return {
+        "segments": len(truth["segments"]),
+        "activities": sum(label not in STATES for label in starts),
+        "unknown": starts.count(UNKNOWN),
+        "no_data": starts.count(NO_DATA),
+    }
+
+
 def study(experiment: Experiment, *, data: Path, bundle: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Compare all ways; what is found, ready for JSON."""
     loaded = load(bundle)
@@ -257,6 +281,9 @@ def study(experiment: Experiment, *, data: Path, bundle: Path, say: Callable[[st
             "validation": asdict(on_validation),
             "test": {kind: asdict(each) for kind, each in on_test.items()},
         }
+        if way.smooth is None:
+            chosen[name]["shipped recording"] = played_demo(loaded, classifier, decision)
+            say(f"demo: {chosen[name]['shipped recording']}")
         for kind, each in on_test.items():
             say(f"{kind}: {_line(way, each)}")
     return {
