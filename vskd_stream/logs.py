@@ -19,8 +19,10 @@ def set_level(level: LogLevelName) -> None:
     logging.getLogger().setLevel(max(number, logging.WARNING))
 
 
-def configure(log: Log, *, stream: TextIO = sys.stderr) -> None:
-    """Set up structlog, and pass what libraries log through it."""
+def configure(log: Log, *, stream: TextIO | None = None) -> None:
+    """Set up structlog, and pass what libraries log through it; to standard error unless told otherwise."""
+    # Looked up now, not when this file was imported: standard error may have been replaced since.
+    stream = sys.stderr if stream is None else stream
     for_people = log.format == "console" or (log.format == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
