@@ -11,6 +11,7 @@ import pytest
 from tests.manifests import manifest
 from vskd_stream.announce import Announcer
 from vskd_stream.clock import ClockReading
+from vskd_stream.lifecycle import Preferences
 from vskd_stream.payloads import Origin, schema
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.publication import Publication
@@ -77,6 +78,29 @@ def test_a_device_is_idle_while_no_update_would_tell_its_state(published):
     for end in range(14, 18):
         one.announce(stream, Cut(Window(10 * end, np.zeros((3, 40), np.float32)), CLOCK), MOVING)
     assert one.idle() == set()
+
+
+def test_a_silent_device_is_told_to_be_so_in_place_of_what_a_broker_may_have_kept(published):
+    one = Announcer(
+        origin=Origin("home", "tiny", "ab" * 32, "1.0"),
+        manifest=manifest(),
+        publish=published.append,
+        utc_s=lambda: 1.79e9,
+        silent=["watch"],
+    )
+    _, state = one.birth()
+    assert (state.topic, state.retain) == ("vskd/home/watch/state", True)
+    assert json.loads(state.payload)["label"] == "silenced"
+
+
+def test_no_scores_are_published_of_a_device_with_a_silenced_label(published):
+    one, stream = announcer(published, scores=True), pipeline()
+    stream.prefer(Preferences(silenced=frozenset({"moving"})))
+    for cut in windows(30):
+        one.announce(stream, cut, MOVING)
+    told = [json.loads(each.payload) for each in published]
+    assert {each["schema"] for each in told} == {"vskd.event/1", "vskd.state/1"}
+    assert {each["label"] for each in told} == {"unknown"}
 
 
 def test_scores_are_published_only_when_asked_for(published):

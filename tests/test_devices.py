@@ -103,6 +103,27 @@ def test_what_cannot_be_read_is_counted_told_and_makes_no_device(devices, tally,
     assert len(devices) == 0
 
 
+def wishing(loaded, tally, **wishes):
+    settings = {
+        "gateway": "test",
+        "broker": "embedded",
+        "sources": [{"topic": "imu/+/samples"}],
+        "devices": {"left": wishes},
+    }
+    return Devices(Settings.model_validate(settings), bundle=loaded, tally=tally)
+
+
+def test_wishes_reach_the_device_that_they_are_for(loaded, tally):
+    devices = wishing(loaded, tally, silence=True)
+    assert receive(devices, "imu/left/samples", payload())[0] == []
+    assert receive(devices, "imu/right/samples", payload())[0] != []
+
+
+def test_a_wish_for_a_label_that_the_bundle_does_not_know_is_refused(loaded, tally):
+    with pytest.raises(VskdError, match="the model knows no driving"):
+        wishing(loaded, tally, silence=["driving"])
+
+
 def test_a_device_that_falls_silent_is_noticed(devices):
     receive(devices, "imu/left/samples", payload())
     assert list(devices.tick(NOW_S + 9.0)) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import numpy as np
@@ -37,21 +37,28 @@ class Announcer:
         utc_s: Callable[[], float],
         scores: bool = False,
         event_expiry_s: int | None = None,
+        silent: Collection[str] = (),
     ) -> None:
-        """After ``event_expiry_s`` no broker is to deliver an event any more (MQTT 5)."""
+        """After ``event_expiry_s`` no broker is to deliver an event any more (MQTT 5).
+
+        Of ``silent`` devices nothing is told, and every broker is told that instead of what it may
+        have kept of them.
+        """
         self._origin = origin
         self._manifest = manifest
         self._publish = publish
         self._utc_s = utc_s
         self._scores = scores
         self._event_expiry_s = event_expiry_s
+        self._silent = tuple(silent)
         self._states: dict[str, Publication] = {}
         self._idle: set[str] = set()
 
     def announce(self, pipeline: Pipeline, cut: Cut, probabilities: NDArray[np.float32] | None) -> None:
         """Take a device's next cut, with the model's probabilities if it is a window."""
         timing = self._timing(cut.clock)
-        if self._scores and isinstance(cut.piece, Window) and probabilities is not None:
+        tells_scores = self._scores and not pipeline.preferences.withholds
+        if tells_scores and isinstance(cut.piece, Window) and probabilities is not None:
             scores = Scores(pipeline.device, cut.piece.end_sample, probabilities)
             self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))
         self._tell(pipeline.decide(cut, probabilities), timing)
@@ -61,8 +68,12 @@ class Announcer:
         self._tell(pipeline.stop(reason), self._timing(pipeline.clock))
 
     def birth(self) -> list[Publication]:
-        """What a broker must know first that may have forgotten us: that we run."""
-        return [topics.status("online", origin=self._origin, published_utc_s=self._utc_s())]
+        """What a broker must know first that may have forgotten us: that we run, and who is silenced."""
+        now_s = self._utc_s()
+        return [
+            topics.status("online", origin=self._origin, published_utc_s=now_s),
+            *(topics.silenced(each, origin=self._origin, published_utc_s=now_s) for each in self._silent),
+        ]
 
     def state(self, device: str) -> Publication | None:
         """The last state of a device; None while there is none."""

@@ -181,6 +181,7 @@ class Daemon:
             utc_s=time.time,
             scores=settings.publish.scores,
             event_expiry_s=settings.publish.event_expiry_s,
+            silent=settings.silent,
         )
         self._presence = Presence(
             state=self._announcer.state,

@@ -20,6 +20,8 @@ class Devices:
     """Every device's pipeline, made when its first samples come, up to the configured number."""
 
     def __init__(self, settings: Settings, *, bundle: Bundle, tally: Tally) -> None:
+        """VskdError: the settings name a label that the bundle does not know."""
+        settings.check_labels(bundle.manifest.labels)
         self.reader = MqttReader(settings.sources, max_payload_bytes=settings.limits.max_payload_bytes)
         self._settings = settings
         self._bundle = bundle
@@ -137,6 +139,7 @@ class Devices:
                 bundle_sha256=self._bundle.sha256,
                 reorder_horizon_s=reorder_horizon_s,
                 no_data_after_s=self._settings.no_data_after_s,
+                preferences=self._settings.preferences(device),
             )
         return pipeline
 
