@@ -15,24 +15,12 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.brokers import Mosquitto, Observer
+from tests.brokers import Observer
 from tests.integration.test_daemon import batch, day, events_until, kept, started
-from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, write_config
 from vskd_stream.payloads import SchemaName, schema
 
 PROTOCOLS = ("3.1.1", "5")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture
-async def mosquitto():
-    async with Mosquitto() as broker:
-        yield broker
 
 
 def configured(tmp_path, model, port: int, *, protocol: str = "5", **keys: Any):

@@ -15,24 +15,13 @@ import numpy as np
 import pytest
 
 from tests.brokers import Mosquitto, Observer, free_port, retained
-from tests.models import acceleration, tiny_bundle
+from tests.models import acceleration
 from tests.processes import DaemonProcess, command, write_config
 from vskd_stream.payloads import schema
 from vskd_stream.recording import Header, Message, write
 
 RATE_HZ = 50.0
 BATCH = 25
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture
-async def mosquitto():
-    async with Mosquitto() as broker:
-        yield broker
 
 
 def batch(number: int, strength: float, **fields) -> bytes:

@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 
 from tests.brokers import Mosquitto, Observer, retained
 from tests.integration.test_daemon import day
-from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, write_config
 
 RULES = Draft202012Validator(
@@ -20,18 +19,6 @@ RULES = Draft202012Validator(
 )
 GATEWAY = "homeassistant/device/vskd_test/config"
 LEFT = "homeassistant/device/vskd_test/left/config"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture
-async def mosquitto():
-    """Keeps nothing over a restart."""
-    async with Mosquitto() as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -15,12 +15,11 @@ from typing import Any, Self
 import jsonschema
 import msgspec
 import paho.mqtt.client as paho
-import pytest
 
 from tests.brokers import Mosquitto, Observer, Proxy
 from tests.disks import SmallDisk
 from tests.messages import activity_id, disorders, event, key, state
-from tests.models import acceleration, tiny_bundle
+from tests.models import acceleration
 from tests.processes import DaemonProcess, write_config
 from tests.witness import Witness
 from vskd_stream import bundle, config, offline
@@ -45,11 +44,6 @@ WITHHELD = 60
 RESENT = 40
 """Batches that may have been on their way when the broker was killed."""
 TOPIC = "imu/left/samples"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 def batch(number: int, strength: float) -> bytes:
@@ -383,12 +377,6 @@ async def test_an_outage_costs_updates_at_most_and_no_memory(tmp_path):
     assert told["dropped"]["outbox_full_update"] > 1000
     assert told["files_bytes"] < 2 * 3 * 2**20 + 1.5 * 2**20
     assert told["memory"][-1] - told["memory"][10] < 100_000
-
-
-@pytest.fixture
-async def mosquitto():
-    async with Mosquitto() as broker:
-        yield broker
 
 
 def configured(tmp_path: Path, model: Path, port: int, **keys: Any) -> Path:

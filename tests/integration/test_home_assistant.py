@@ -30,7 +30,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.brokers import Mosquitto, Observer, free_port, retained
+from tests.brokers import Observer, free_port, retained
 from tests.integration.test_daemon import day
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command, write_config
@@ -220,18 +220,6 @@ async def eventually(holds: Callable[[], Any], *, within_s: float = 10.0) -> Non
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture
-async def mosquitto():
-    """Keeps nothing over a restart."""
-    async with Mosquitto() as broker:
-        yield broker
 
 
 @pytest.fixture
