@@ -131,7 +131,9 @@ class MqttConnection:
                 return
             self._tell(event, reason)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._backoff.next_s())
+                # Not wait_for, which before Python 3.12 may swallow a cancellation.
+                async with asyncio.timeout(self._backoff.next_s()):
+                    await self._closing.wait()
 
     def publish(self, publication: Publication) -> None:
         """Send, never blocking: QoS 0 now or not at all, QoS 1 in order until the broker has acknowledged."""
@@ -161,7 +163,8 @@ class MqttConnection:
             link.unsubscribe(self._subscriptions)
             self.publish(farewell)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._quiet.wait(), _DRAIN_S)
+                async with asyncio.timeout(_DRAIN_S):
+                    await self._quiet.wait()
             if out_of_turn := farewell in self._outbox:
                 link.send(farewell)
             await link.goodbye()

@@ -73,7 +73,8 @@ async def publish(endpoint: Endpoint, publications: Iterable[Publication]) -> di
         for publication in publications:
             try:
                 link.send(replace(publication, qos=1))
-                refusal = await asyncio.wait_for(answers.get(), _ANSWERED_S)
+                async with asyncio.timeout(_ANSWERED_S):
+                    refusal = await answers.get()
             except ValueError as error:
                 refusal = str(error)
             except TimeoutError:
