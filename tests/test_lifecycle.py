@@ -82,6 +82,11 @@ def test_a_held_activity_that_does_not_come_back_ended_where_it_was_left() -> No
     assert brief(changes) == [(0, "drive", 0), (30, "walk", 430)]
 
 
+def test_a_held_activity_ends_before_what_in_hindsight_began_before_it_was_left() -> None:
+    changes = follow(lifecycle(hold_s={"drive": 10.0}), "ddd" + 20 * "s" + "w", since={230: 20})
+    assert brief(changes) == [(0, "drive", 0), (20, "walk", 20)]
+
+
 def test_a_held_activity_that_comes_back_is_held_anew() -> None:
     machine = lifecycle(hold_s={"drive": 10.0})
     assert brief(follow(machine, "ddd" + 4 * (15 * "s" + "dd"))) == [(0, "drive", 0)]

@@ -146,6 +146,16 @@ class TestRetained:
         assert [outbox.discard(), outbox.discard()] == [state(2), state(3, device="other")]
         assert len(outbox) == 0
 
+    def test_a_message_that_is_not_retained_never_gives_way_to_one_that_is(self) -> None:
+        outbox = Outbox(max_queued=4)
+        passing = replace(state(1), retain=False)
+        outbox.put(passing)
+        outbox.put(state(2))
+        assert len(outbox) == 2
+        outbox.sent(1)
+        outbox.disconnected()
+        assert [outbox.discard(), outbox.discard()] == [passing, state(2)]
+
 
 class TestEvents:
     def test_updates_give_way_before_anything_else(self) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from vskd_stream import payloads
 from vskd_stream.clock import ClockFit, ClockKind
 from vskd_stream.events import ActivityEvent, Decider
 from vskd_stream.health import Health, HealthMonitor
+from vskd_stream.lifecycle import Preferences
 from vskd_stream.payloads import DeviceState, Origin, Timing
 from vskd_stream.samples import Gap, GapReason
 from vskd_stream.scores import Scores
@@ -344,22 +345,52 @@ def test_a_schema_refuses_a_missing_key_and_takes_one_of_a_later_version(name: N
         assert not validator.is_valid({other: value for other, value in good.items() if other != key})
 
 
-_calls = st.lists(st.one_of(st.floats(0, 1, width=32), st.sampled_from(["missing", "no_data"])), max_size=60)
+_wishes = st.builds(
+    Preferences,
+    silenced=st.frozensets(st.sampled_from(["still", "moving"])),
+    silent=st.booleans(),
+    wrist=st.sampled_from([None, "left", "right"]),
+)
+_calls = st.lists(
+    st.one_of(
+        st.floats(0, 1, width=32), st.sampled_from(["missing", "no_data", "units_suspect", "lies"]), _wishes
+    ),
+    max_size=60,
+)
 
 
-@given(_calls, st.floats(), st.floats(), st.sampled_from(["utc", "host"]))
+@given(_calls, st.floats(), st.floats(), st.sampled_from(["utc", "host"]), st.sampled_from(["mean", "path"]))
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_decider_tells_its_payloads_are_valid(
-    calls: list[float | GapReason], offset_s: float, published_s: float, clock: ClockKind
+    calls: list[float | GapReason | Literal["lies"] | Preferences],
+    offset_s: float,
+    published_s: float,
+    clock: ClockKind,
+    smoothing: str,
 ) -> None:
-    decider = Decider("left", manifest=manifest(), bundle_sha256=ORIGIN.bundle_sha256)
+    decision = manifest().decision.model_dump() | {
+        "smoothing": smoothing,
+        "coarse": {"moving": "awake"},
+        "not_worn": {"below_g": 0.013, "for_s": 10.0},
+    }
+    rules = manifest(decision=decision)
+    decider = Decider("left", manifest=rules, bundle_sha256=ORIGIN.bundle_sha256)
     timing = Timing(clock, offset_s, published_s)
-    told = []
-    for i, call in enumerate(calls):
-        if isinstance(call, float):
-            told += decider.push(Scores("left", 100 + 10 * i, np.array([call, 1 - call], np.float32)))
+    told, end = [], 100
+    for call in calls:
+        if isinstance(call, Preferences):
+            told += decider.prefer(call)
+        elif call == "lies":
+            for _ in range(25):
+                row = np.array([0.9, 0.1], np.float32)
+                told += decider.push(Scores("left", end, row), unrest_g=0.0)
+                end += 10
+        elif isinstance(call, float):
+            told += decider.push(Scores("left", end, np.array([call, 1 - call], np.float32)))
         else:
-            told += decider.gap(Gap("left", 0.0, 1.0, call))
+            told += decider.gap(Gap("left", end / 20, end / 20, call))
+            end += 40
+        end += 10
     for activity in told + decider.stop():
         event(activity, timing)
         state(activity, timing)

@@ -17,6 +17,7 @@ from vskd_stream.settings import (
     Limits,
     Model,
     MqttSource,
+    Outbox,
     RemoteBroker,
     Replay,
     Settings,
@@ -42,6 +43,7 @@ def test_the_smallest_configuration_takes_every_default() -> None:
     assert smallest.broker == EmbeddedBroker(listen="127.0.0.1", port=1883, mqtt5_port=None)
     assert smallest.model == Model(bundle="wrist", sha256=None)
     assert smallest.limits == Limits()
+    assert smallest.outbox == Outbox(directory=None, max_bytes=64 * 2**20, max_age_s=7 * 86_400.0)
     assert smallest.replay == ()
     assert smallest.no_data_after_s == 10.0
 
@@ -135,6 +137,12 @@ def test_the_mqtt_version_may_be_a_whole_number() -> None:
         ("limits", {"max_devices": True}),
         ("limits", {"max_devices": "8"}),
         ("limits", {"max_devices": 8.0}),
+        ("outbox", {"max_bytes": 2**20 - 1}),
+        ("outbox", {"max_bytes": 1e9}),
+        ("outbox", {"max_age_s": 59.9}),
+        ("outbox", {"directory": ""}),
+        ("outbox", {"directory": "a\0b"}),
+        ("outbox", "/var/lib/vskd"),
         ("publish", {"scores": 1}),
         ("publish", {"scores": "yes"}),
         ("gateway", 5),
@@ -247,13 +255,30 @@ def test_relative_paths_follow_the_folder_of_the_reader_and_stay_as_they_are_wit
     assert there.tls == Tls(ca_file=Path("/etc/ca.crt"))
 
 
+def test_the_folder_of_the_outbox_follows_the_reader() -> None:
+    tree = {"gateway": "home", "broker": "embedded", "sources": SOURCES, "outbox": {"directory": "state"}}
+    there = Settings.model_validate(tree, context={"folder": Path("/etc/vskd")})
+    assert there.outbox.directory == Path("/etc/vskd/state")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings().gateway = "other"  # type: ignore[misc]
 
 
 def test_every_field_has_its_sentence() -> None:
-    for model in (Settings, Device, EmbeddedBroker, RemoteBroker, Tls, MqttSource, Replay, Model, Limits):
+    for model in (
+        Settings,
+        Device,
+        EmbeddedBroker,
+        RemoteBroker,
+        Tls,
+        MqttSource,
+        Replay,
+        Model,
+        Limits,
+        Outbox,
+    ):
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
 
@@ -315,3 +340,47 @@ def test_a_wish_for_a_label_that_the_model_does_not_know_is_refused(watch: dict[
     words = rf"devices\.watch\.{key}: the model knows no driving; it knows walking"
     with pytest.raises(VskdError, match=words):
         configured.check_labels(["walking"])
+
+
+# --- Bluetooth
+
+
+def test_a_gateway_may_live_on_bluetooth_alone() -> None:
+    found = Settings.model_validate(
+        {"gateway": "home", "broker": "embedded", "bluetooth": [{"device": "chest", "profile": "polar"}]}
+    )
+    assert found.sources == ()
+    assert found.bluetooth[0].options == {}
+
+
+def test_samples_come_from_somewhere() -> None:
+    with pytest.raises(ValidationError, match="`sources`, `bluetooth` or both"):
+        Settings.model_validate({"gateway": "home", "broker": "embedded"})
+
+
+def test_a_service_of_16_bits_stands_for_128() -> None:
+    for written in ("180d", "180D", "0000180D-0000-1000-8000-00805F9B34FB"):
+        found = settings(bluetooth=[{"device": "chest", "profile": "polar", "service": written}])
+        assert found.bluetooth[0].service == "0000180d-0000-1000-8000-00805f9b34fb"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"address": "A0:9E:1A"},
+        {"address": "A0:9E:1A:00:11:22", "name": "Polar H10"},
+        {"name": ""},
+        {"service": "18"},
+        {"adapter": "hci"},
+        {"device": "a/b"},
+        {"options": [50]},
+        {"rate": 50},
+    ],
+)
+def test_a_bluetooth_device_is_checked(entry: dict[str, Any]) -> None:
+    assert len(refusal(bluetooth=[{"device": "chest", "profile": "polar", **entry}])) == 1
+
+
+def test_two_bluetooth_devices_have_two_ids() -> None:
+    entry = {"device": "chest", "profile": "polar"}
+    assert refusal(bluetooth=[entry, entry]) == [((), "value_error")]

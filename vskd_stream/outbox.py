@@ -147,11 +147,13 @@ class Outbox:
     def disconnected(self) -> None:
         """What was in flight waits again, where it was; the births are forgotten."""
         for message in reversed(self._in_flight.values()):
-            if not message.is_birth and message.publication.topic not in self._retained:
-                self._insert(message)
-                self._queue.move_to_end(message.place, last=False)
-                if message.place in self._updates:
-                    self._updates.move_to_end(message.place, last=False)
+            is_outdated = message.publication.retain and message.publication.topic in self._retained
+            if message.is_birth or is_outdated:
+                continue
+            self._insert(message)
+            self._queue.move_to_end(message.place, last=False)
+            if message.place in self._updates:
+                self._updates.move_to_end(message.place, last=False)
         self._in_flight.clear()
         self._births.clear()
 

@@ -163,7 +163,6 @@ class Stage:
 
     async def kill_daemon(self) -> None:
         assert self.daemon is not None
-        self.daemon.process.kill()
         await self.daemon.__aexit__(None, None, None)
 
     async def online(self, *, after: int) -> None:
@@ -196,9 +195,11 @@ class Stage:
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
-        if self.daemon is not None:
-            await self.kill_daemon()
-        await self._exits.aclose()
+        try:
+            if self.daemon is not None:
+                await self.kill_daemon()
+        finally:
+            await self._exits.aclose()
 
     async def _watch(self) -> None:
         while True:
