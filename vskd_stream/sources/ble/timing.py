@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vskd_stream.decode.limits import MAX_RATE_HZ
+
 STALL_S: Final = 0.5
 """Samples later than this are counted as lost with what came before them: no device holds back more."""
 _WATCHED_S: Final = 0.4
@@ -123,7 +125,8 @@ class FrameTimes:
 
     def _spacing(self, measured_s: float) -> float:
         nominal_s = 1.0 / self.sampling_rate_hz
-        if measured_s <= 0.0:
+        if measured_s < 1.0 / MAX_RATE_HZ:
+            # No device samples so fast: its clock stood still or was set, and tells no pace.
             self._odd_run = 0
             return nominal_s
         pace = measured_s / nominal_s
