@@ -132,7 +132,7 @@ async def test_a_recording_of_a_live_stream_replays_to_the_events_that_the_daemo
         live += await events_until(observer, started("still"))
         # The daemon may be ahead of the recorder.
         async with asyncio.timeout(30):
-            while len(list(read(out, accept_cut=True))) < 56:
+            while len(list(read(out, accept_cut=True))) < 56:  # noqa: ASYNC110 (another process writes it)
                 await asyncio.sleep(0.02)
         recorder.send_signal(signal.SIGINT)
         printed, _ = await recorder.communicate()
