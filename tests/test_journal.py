@@ -156,7 +156,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nothing_for_long(slow: Rooms
         slow.append()
         assert slow.journal.is_stored(2)
         keeper.may_answer.set()
-        await slow.until(lambda: len(keeper.batches) >= 2 and len(slow.reports) > 2)
+        await slow.until(lambda: len(keeper.batches) >= 2 and len(slow.reports) > 2 and keeper.count == 2)
     assert [line["event"] for line in logs][:2] == [
         "the outbox does not answer: events are sent unstored",
         "the outbox answers again",
