@@ -28,7 +28,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vskd_stream import settings
-from vskd_stream.embedded import EmbeddedBroker
+from vskd_stream.broker.embedded import EmbeddedBroker
 
 # Debian keeps it where only root's PATH looks.
 _MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

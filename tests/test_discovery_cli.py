@@ -7,9 +7,10 @@ import pytest
 from tests.brokers import Mosquitto, Observer, free_port
 from tests.manifests import manifest
 from tests.processes import write_config
-from vskd_stream import cli, retained
+from vskd_stream import cli
+from vskd_stream.broker import retained
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.discovery import Discovery
-from vskd_stream.endpoint import Endpoint
 from vskd_stream.payloads import Origin
 
 OTHERS = "homeassistant/device/vskd_test/foreign/config"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.brokers import Mosquitto, Observer, embedded_broker, free_port
 from vskd_stream import probe
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.diagnosis.broker import BrokerFacts
-from vskd_stream.endpoint import Endpoint
 
 FILTER = "imu/+/samples"
 

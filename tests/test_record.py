@@ -16,7 +16,7 @@ from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command, write_config
 from vskd_stream import cli
 from vskd_stream.backoff import Backoff
-from vskd_stream.endpoint import Endpoint
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError, RecordingError
 from vskd_stream.record import Harvest, describe, record
 from vskd_stream.recording import Header, Message, Recorder, read

@@ -16,20 +16,21 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, presence, recording, retained
+from vskd_stream import __version__, bundle, config, presence, recording
 from vskd_stream._jit import CACHE_DIRECTORY
-from vskd_stream._keeper import Bounds, Keeper
 from vskd_stream.announce import Announcer
 from vskd_stream.backoff import Backoff
-from vskd_stream.broker import MqttConnection
+from vskd_stream.broker import retained
+from vskd_stream.broker._keeper import Bounds, Keeper
+from vskd_stream.broker.connection import MqttConnection
+from vskd_stream.broker.embedded import EmbeddedBroker
+from vskd_stream.broker.endpoint import Endpoint, endpoint_of
+from vskd_stream.broker.journal import Journal
 from vskd_stream.bundle import Bundle
 from vskd_stream.classify import Classifier
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
-from vskd_stream.embedded import EmbeddedBroker
-from vskd_stream.endpoint import Endpoint, endpoint_of
 from vskd_stream.errors import RecordingError, VskdError
-from vskd_stream.journal import Journal
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence

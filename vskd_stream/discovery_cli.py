@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vskd_stream.broker.endpoint import Endpoint
     from vskd_stream.discovery import Entry
-    from vskd_stream.endpoint import Endpoint
 
 
 def add_to(command: argparse.ArgumentParser) -> None:
@@ -48,7 +48,8 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _remove(options: argparse.Namespace) -> None:
-    from vskd_stream import discovery, retained
+    from vskd_stream import discovery
+    from vskd_stream.broker import retained
     from vskd_stream.errors import BrokerError
 
     endpoint, configured, entries = _kept(options.config)
@@ -67,8 +68,9 @@ def _remove(options: argparse.Namespace) -> None:
 
 def _kept(path: Path) -> tuple[Endpoint, str, dict[str, Entry]]:
     """The broker, the configured gateway, and every gateway's entries by topic."""
-    from vskd_stream import config, discovery, retained
-    from vskd_stream.endpoint import endpoint_of
+    from vskd_stream import config, discovery
+    from vskd_stream.broker import retained
+    from vskd_stream.broker.endpoint import endpoint_of
     from vskd_stream.settings import RemoteBroker
 
     settings = config.load(path)

@@ -28,15 +28,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vskd_stream import bluez, bursts, config, probe, recording
+from vskd_stream.broker.endpoint import endpoint_of
 from vskd_stream.diagnosis import bluetooth, broker, host
 from vskd_stream.diagnosis.finding import Finding
-from vskd_stream.endpoint import endpoint_of
 from vskd_stream.errors import BrokerError, ConfigError, DecodeError, VskdError
 from vskd_stream.settings import EmbeddedBroker, RemoteBroker, Settings
 from vskd_stream.sources.mqtt import MqttReader
 
 if TYPE_CHECKING:
-    from vskd_stream.endpoint import Endpoint
+    from vskd_stream.broker.endpoint import Endpoint
 
 UNIT: Final = "vskd-streamd.service"
 PACKAGES: Final = (

@@ -14,10 +14,10 @@ from functools import partial
 
 import structlog
 
+from vskd_stream.broker.pacing import Pacer
 from vskd_stream.bundle import Bundle
 from vskd_stream.discovery import Discovery
 from vskd_stream.errors import BrokerError, BundleError
-from vskd_stream.pacing import Pacer
 from vskd_stream.payloads import Origin
 from vskd_stream.publication import Publication
 from vskd_stream.settings import Settings

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vskd_stream._link import Link
-from vskd_stream.broker import MAX_PACKET_BYTES
+from vskd_stream.broker.connection import MAX_PACKET_BYTES
+from vskd_stream.broker.endpoint import Endpoint
+from vskd_stream.broker.link import Link
 from vskd_stream.diagnosis.broker import BrokerFacts
-from vskd_stream.endpoint import Endpoint
 from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Publication
 from vskd_stream.topics import status_topic

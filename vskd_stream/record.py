@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from vskd_stream import __version__, config, logs
-from vskd_stream._link import Link
 from vskd_stream.backoff import Backoff
-from vskd_stream.broker import MAX_PACKET_BYTES
-from vskd_stream.endpoint import Endpoint, endpoint_of
+from vskd_stream.broker.connection import MAX_PACKET_BYTES
+from vskd_stream.broker.endpoint import Endpoint, endpoint_of
+from vskd_stream.broker.link import Link
 from vskd_stream.errors import BrokerError, ConfigError, DecodeError, RecordingError
 from vskd_stream.recording import Header, Message, Recorder
 from vskd_stream.settings import RemoteBroker

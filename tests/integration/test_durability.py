@@ -23,14 +23,14 @@ from tests.models import acceleration
 from tests.processes import DaemonProcess, write_config
 from tests.witness import Witness
 from vskd_stream import bundle, config, offline
-from vskd_stream._keeper import Bounds, Keeper
-from vskd_stream._store import Store
 from vskd_stream.backoff import Backoff
-from vskd_stream.broker import MqttConnection
+from vskd_stream.broker._keeper import Bounds, Keeper
+from vskd_stream.broker._store import Store
+from vskd_stream.broker.connection import MqttConnection
+from vskd_stream.broker.endpoint import Endpoint
+from vskd_stream.broker.journal import Journal
 from vskd_stream.classify import Classifier
-from vskd_stream.endpoint import Endpoint
 from vskd_stream.events import EventType
-from vskd_stream.journal import Journal
 from vskd_stream.payloads import schema
 from vskd_stream.publication import Publication
 from vskd_stream.recording import Message

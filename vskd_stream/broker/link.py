@@ -22,8 +22,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from vskd_stream._dial import dial, explain
-from vskd_stream.endpoint import Endpoint
+from vskd_stream.broker.dial import dial, explain
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Publication
 

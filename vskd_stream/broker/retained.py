@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vskd_stream._link import Link
+from vskd_stream.broker.link import Link
 from vskd_stream.errors import BrokerError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-    from vskd_stream.endpoint import Endpoint
+    from vskd_stream.broker.endpoint import Endpoint
     from vskd_stream.publication import Publication
 
 MAX_BYTES = 64 * 2**20

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from vskd_stream._link import Link
 from vskd_stream.backoff import Backoff
+from vskd_stream.broker.link import Link
+from vskd_stream.broker.outbox import Outbox
 from vskd_stream.errors import BrokerError
-from vskd_stream.outbox import Outbox
 from vskd_stream.publication import Request
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-    from vskd_stream._keeper import Report
-    from vskd_stream.endpoint import Endpoint
-    from vskd_stream.journal import Journal
+    from vskd_stream.broker._keeper import Report
+    from vskd_stream.broker.endpoint import Endpoint
+    from vskd_stream.broker.journal import Journal
     from vskd_stream.publication import Publication
     from vskd_stream.tally import Tally
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from vskd_stream import settings
-from vskd_stream.endpoint import reachable
+from vskd_stream.broker.endpoint import reachable
 from vskd_stream.errors import BrokerError
 
 _CHILD = Path(__file__).with_name("_embedded_child.py")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from vskd_stream.endpoint import Endpoint
+from vskd_stream.broker.endpoint import Endpoint
 
 _STEP_S = 5.0
 """What each address of a host, and then the TLS handshake, may take."""

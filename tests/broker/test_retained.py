@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.brokers import Mosquitto, Observer, embedded_broker, free_port
-from vskd_stream import retained
-from vskd_stream.endpoint import Endpoint
+from vskd_stream.broker import retained
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Publication
 

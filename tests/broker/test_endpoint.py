@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import certificates
-from vskd_stream.endpoint import Endpoint, endpoint_of, reachable
+from vskd_stream.broker.endpoint import Endpoint, endpoint_of, reachable
 from vskd_stream.errors import BrokerError
 from vskd_stream.settings import Settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.messages import activity_id, event
-from vskd_stream._store import Drop, ForeignError, Store, StoredEvent, is_damage, is_locked
+from vskd_stream.broker._store import Drop, ForeignError, Store, StoredEvent, is_damage, is_locked
 from vskd_stream.events import EventType
 from vskd_stream.publication import Publication
 
@@ -193,7 +193,7 @@ class TestFile:
         store.close()
 
     def test_whoever_has_it_has_it_alone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("vskd_stream._store._LOCK_S", 0.0)
+        monkeypatch.setattr("vskd_stream.broker._store._LOCK_S", 0.0)
         store = opened(path)
         with pytest.raises(sqlite3.OperationalError) as caught:
             opened(path)
@@ -206,7 +206,7 @@ class TestFile:
         program = f"""
 import os, signal
 from pathlib import Path
-from tests.test_store import NOW_S, opened, stored
+from tests.broker.test_store import NOW_S, opened, stored
 store = opened(Path({str(path)!r}))
 store.write([stored(1, "start"), stored(2)], now_s=NOW_S)
 store.write([], forget=[1], now_s=NOW_S)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from vskd_stream import hindsight
 
 if TYPE_CHECKING:
-    from vskd_stream._keeper import Report
-    from vskd_stream._store import Drop
+    from vskd_stream.broker._keeper import Report
+    from vskd_stream.broker._store import Drop
+    from vskd_stream.broker.journal import Journal
     from vskd_stream.events import EventType
-    from vskd_stream.journal import Journal
     from vskd_stream.publication import Publication
 
 WINDOW = 128

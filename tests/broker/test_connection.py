@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 
 from tests.brokers import Mosquitto, Observer, Proxy, certificates, embedded_broker, free_port, retained
 from vskd_stream.backoff import Backoff
-from vskd_stream.broker import MqttConnection
-from vskd_stream.endpoint import Endpoint
+from vskd_stream.broker.connection import MqttConnection
+from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.publication import Publication
 from vskd_stream.tally import Tally
 
@@ -713,8 +713,8 @@ class TestEnding:
     def test_a_process_does_not_wait_for_a_dead_address(self) -> None:
         program = """
             import asyncio, sys
-            from vskd_stream.broker import MqttConnection
-            from vskd_stream.endpoint import Endpoint
+            from vskd_stream.broker.connection import MqttConnection
+            from vskd_stream.broker.endpoint import Endpoint
             from vskd_stream.publication import Publication
             from vskd_stream.tally import Tally
 

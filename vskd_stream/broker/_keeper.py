@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from vskd_stream import hindsight
-from vskd_stream._store import Drop, ForeignError, Store, StoredEvent, is_damage, is_dead, is_locked
+from vskd_stream.broker._store import Drop, ForeignError, Store, StoredEvent, is_damage, is_dead, is_locked
 from vskd_stream.errors import VskdError
 
 LAZY_S = 1.0

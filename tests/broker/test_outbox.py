@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.messages import disorders, event, key, read, state
-from vskd_stream._keeper import Bounds, Keeper, Report
-from vskd_stream._store import Drop
+from vskd_stream.broker._keeper import Bounds, Keeper, Report
+from vskd_stream.broker._store import Drop
+from vskd_stream.broker.journal import Journal
+from vskd_stream.broker.outbox import Outbox
 from vskd_stream.events import EventType
 from vskd_stream.hindsight import Ended
-from vskd_stream.journal import Journal
-from vskd_stream.outbox import Outbox
 from vskd_stream.publication import Publication
 
 

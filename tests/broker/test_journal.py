@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from tests.messages import event
 from vskd_stream import hindsight
-from vskd_stream._keeper import Bounds, Keeper, Report
+from vskd_stream.broker._keeper import Bounds, Keeper, Report
+from vskd_stream.broker.journal import Journal
 from vskd_stream.errors import VskdError
 from vskd_stream.events import EventType
-from vskd_stream.journal import Journal
 
 BOUNDS = Bounds(max_bytes=10**8, max_age_s=1e6, max_in_memory=1000)
 
@@ -116,7 +116,7 @@ async def test_the_next_run_finds_what_was_not_forgotten(rooms: Rooms, tmp_path:
 async def test_a_second_daemon_is_refused(
     rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vskd_stream._store._LOCK_S", 0.0)
+    monkeypatch.setattr("vskd_stream.broker._store._LOCK_S", 0.0)
     with pytest.raises(VskdError, match="another daemon has it open"):
         await Rooms(tmp_path / "outbox.sqlite3").journal.open()
 

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from tests.disks import SmallDisk, writing_fails
 from tests.messages import activity_id, event, read
-from vskd_stream._keeper import LAZY_S, RETRY_S, Bounds, Keeper, Report
-from vskd_stream._store import ForeignError, Store, StoredEvent
+from vskd_stream.broker._keeper import LAZY_S, RETRY_S, Bounds, Keeper, Report
+from vskd_stream.broker._store import ForeignError, Store, StoredEvent
 from vskd_stream.errors import VskdError
 from vskd_stream.events import EventType
 
@@ -420,7 +420,7 @@ def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path, clock: 
 def test_a_second_daemon_is_refused_in_a_sentence(
     path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vskd_stream._store._LOCK_S", 0.0)
+    monkeypatch.setattr("vskd_stream.broker._store._LOCK_S", 0.0)
     keeper = keeper_at(path, clock)
     keeper.start()
     with pytest.raises(VskdError) as caught:

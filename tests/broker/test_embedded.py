@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.brokers import Observer, embedded_broker, free_port
-from vskd_stream.embedded import EmbeddedBroker
+from vskd_stream.broker.embedded import EmbeddedBroker
 from vskd_stream.errors import BrokerError
 from vskd_stream.settings import EmbeddedBroker as Spec
 
@@ -184,7 +184,7 @@ def test_it_goes_when_the_daemon_is_killed() -> None:
     port = free_port()
     program = """
         import asyncio, sys
-        from vskd_stream.embedded import EmbeddedBroker
+        from vskd_stream.broker.embedded import EmbeddedBroker
         from vskd_stream.settings import EmbeddedBroker as Spec
 
         async def main() -> None:

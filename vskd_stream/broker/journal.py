@@ -15,8 +15,8 @@ from typing import Any
 
 import structlog
 
-from vskd_stream._keeper import Keeper, Report
-from vskd_stream._store import StoredEvent
+from vskd_stream.broker._keeper import Keeper, Report
+from vskd_stream.broker._store import StoredEvent
 from vskd_stream.hindsight import Ended, Told
 from vskd_stream.publication import Publication
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from vskd_stream.pacing import Pacer
+from vskd_stream.broker.pacing import Pacer
 from vskd_stream.publication import Publication
 
 
