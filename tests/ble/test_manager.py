@@ -145,6 +145,15 @@ async def test_scans_and_connects_never_meet(stack: Stack) -> None:
         assert behind.overlaps == 0
 
 
+async def oversleep(found_s: list[float]) -> None:
+    """By how much the event loop of this busy machine is late."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due_s = loop.time() + 0.002
+        await asyncio.sleep(0.002)
+        found_s.append(loop.time() - due_s)
+
+
 @pytest.mark.parametrize("stack", STACKS)
 async def test_ten_devices_lose_nothing_and_wait_for_nobody(stack: Stack) -> None:
     async with Rig.open(stack) as rig:
@@ -156,12 +165,16 @@ async def test_ten_devices_lose_nothing_and_wait_for_nobody(stack: Stack) -> Non
         async with rig.streaming(*entries):
             await asyncio.gather(*(rig.batches(f"d{n}", 1) for n in range(10)))
             rig.arrivals.clear()
+            overslept_s: list[float] = []
+            measuring = asyncio.create_task(oversleep(overslept_s))
             await asyncio.gather(*(rig.batches(f"d{n}", 100) for n in range(10)))
+            measuring.cancel()
             delays_s = [arrival.delivered_s - arrival.arrival_s for arrival in rig.arrivals]
             for n in range(10):
                 t_s = np.concatenate([samples.t_s for samples in rig.of(f"d{n}")])
                 assert np.allclose(np.diff(t_s), 0.02)
-        assert np.percentile(delays_s, 99) <= 0.010
+        # Nobody is faster than a machine that is busy with something else.
+        assert np.percentile(delays_s, 99) <= max(0.010, 2 * np.percentile(overslept_s, 99))
         assert not rig.tally.counts
 
 
