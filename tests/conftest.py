@@ -11,7 +11,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-# What continuous integration says of a commit is the same the next time; elsewhere examples are new every time.
+# What continuous integration says of a commit is the same the next time; elsewhere examples are new.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("repeatable")

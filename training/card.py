@@ -29,7 +29,9 @@ was taken, not the best.
 | {smoothing} | {smoothed.accuracy:.3f} | {smoothed.macro_f1:.3f} | {smoothed.ece:.3f} |
 
 Single windows by subject: {worst_subject:.3f} to {best_subject:.3f}.
-{unknown:.1%} of the windows, smoothed, would be called unknown.
+{unknown:.1%} of the windows, smoothed, would be called unknown. All of this is within recordings of
+one activity each, where smoothing is at its best: how soon a change from one to the next is told, and
+how often too many are, stands in `training/results/smoothing.json`.
 
 By label, {smoothing}, none called unknown:
 

@@ -314,6 +314,7 @@ class Daemon:
                 messages,
                 publish=self._connection.publish,
                 connected=self._connection.connected,
+                start_s=settings.start_s,
                 speed=settings.speed,
                 repeat=settings.repeat,
                 topic=settings.topic,

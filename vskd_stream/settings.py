@@ -268,6 +268,8 @@ class Replay(_Settings):
         | None
     ) = None
     """Topic to publish on; absent: the topic that each payload was recorded from."""
+    start_s: Annotated[StrictFloat, Field(ge=0.0, le=1e6)] = 0.0
+    """Seconds of the recording to leave out at its beginning."""
     speed: Annotated[StrictFloat, Field(gt=0.0, le=1000.0)] = 1.0
     """Times real time."""
     repeat: StrictBool = False

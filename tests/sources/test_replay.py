@@ -98,6 +98,18 @@ async def test_messages_keep_their_distances_divided_by_the_speed(speed: float) 
     assert watch.times_s == pytest.approx([at_s / speed for at_s in (0.0, 0.5, 0.5, 18.0, 18.25)], abs=1e-5)
 
 
+async def test_the_beginning_can_be_left_out_and_is_not_waited_for() -> None:
+    watch = Watch()
+    await watch.replay(opaque(0.0, 2.0, 20.0, 21.5), start_s=20.0)
+    assert watch.times_s == [0.0, 1.5]
+
+
+async def test_a_recording_shorter_than_what_is_left_out_ends_at_once() -> None:
+    watch = Watch()
+    await watch.replay(opaque(0.0, 2.0), start_s=20.0, repeat=True)
+    assert watch.sent == []
+
+
 async def test_waiting_too_long_never_adds_up() -> None:
     watch = Watch(late_s=0.2)
     await watch.replay(opaque(*range(100)))

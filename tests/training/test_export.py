@@ -59,7 +59,8 @@ def test_the_manifest_carries_the_experiment(place: Path) -> None:
     assert manifest.hop_samples == experiment.signal.hop_samples
     assert manifest.sampling_rate_hz == experiment.signal.sampling_rate_hz
     assert manifest.max_gap_s == experiment.signal.max_gap_s
-    assert manifest.decision.smoothing_windows == experiment.decisions.smoothing_windows
+    assert manifest.decision == experiment.decisions.decision(manifest.decision.unknown_below)
+    assert set(manifest.decision.unknown_below) == set(manifest.labels)
     (dataset,) = manifest.trained_on
     assert dataset.subjects == experiment.split.train
     assert dataset.licence == "CC BY 4.0"

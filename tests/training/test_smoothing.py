@@ -17,8 +17,11 @@ from training import smoothing
 from training.behaviour import Behaviour, behaviour
 from training.datasets import Recording
 from training.experiment import Signal
-from training.smoothing import Study, Way, choose, forward, mean_of, median_of
+from training.smoothing import Study, choose
 from training.streams import Stream, score, stitch
+from training.ways import Way, forward, mean_of, median_of
+from vskd_stream.bundle import load
+from vskd_stream.classify import Classifier
 from vskd_stream.events import Decider
 from vskd_stream.scores import Scores
 
@@ -177,6 +180,14 @@ def test_the_whole_study_runs_on_made_up_data(
     assert set(found["chosen"]) == {"mean", "median"}
     assert found["chosen"]["mean"]["test"]["as recorded"]["segments"] == 3
     assert "events per segment" in capsys.readouterr().out
+
+
+def test_the_shipped_recording_is_played_with_a_decision(tmp_path: Path) -> None:
+    bundle = load(tiny_bundle(tmp_path / "tiny.onnx"))
+    found = smoothing.played_demo(bundle, Classifier(bundle), bundle.manifest.decision)
+    assert found["segments"] == 83
+    assert found["no_data"] == 10
+    assert 1 <= found["activities"] + found["unknown"] <= 83
 
 
 def test_a_study_that_lacks_its_data_says_one_sentence(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -31,6 +31,7 @@ async def replay(
     *,
     publish: Callable[[Publication], None],
     connected: asyncio.Event,
+    start_s: float = 0.0,
     speed: float = 1.0,
     repeat: bool = False,
     topic: str | None = None,
@@ -43,6 +44,7 @@ async def replay(
         messages: In order of arrival; iterated once a lap, and in a thread since it may read a file.
         publish: Takes each message; what it cannot send it drops and counts.
         connected: Awaited before the start only.
+        start_s: Leave out what arrived less than so long after the first message.
         speed: Times real time.
         repeat: Begin again at the end. Batches of the native format then carry the times and
             sequence numbers of a stream that went on. Payloads of other formats are repeated as they
@@ -58,7 +60,7 @@ async def replay(
     laps = _Laps()
     began_s = clock()
     while True:
-        left = iter(messages)
+        left = _since(messages, start_s)
         while (message := await asyncio.to_thread(next, left, None)) is not None:
             # Against the beginning, not the message before: what waiting takes too long never adds up.
             due_s = began_s + laps.elapsed_s(message.arrival_s) / speed
@@ -67,6 +69,14 @@ async def replay(
             publish(Publication(topic or message.topic, payload, qos=0))
         if not repeat or not laps.finish():
             return
+
+
+def _since(messages: Iterable[Message], start_s: float) -> Iterator[Message]:
+    first_s: float | None = None
+    for message in messages:
+        first_s = message.arrival_s if first_s is None else first_s
+        if message.arrival_s - first_s >= start_s:
+            yield message
 
 
 class _NativeBatch(msgspec.Struct, frozen=True):
