@@ -11,11 +11,13 @@ from vskd_stream.announce import Announcer
 from vskd_stream.bundle import Bundle
 from vskd_stream.classify import Classifier
 from vskd_stream.devices import Devices
+from vskd_stream.errors import DecodeError
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.publication import Publication
 from vskd_stream.recording import Message
 from vskd_stream.settings import Settings
+from vskd_stream.sources.ble.transcript import Player, device_of, is_part
 from vskd_stream.tally import Tally
 from vskd_stream.window import Window
 
@@ -31,6 +33,7 @@ def play(
         RecordingError: The recording is damaged; what came before has been yielded.
     """
     devices = Devices(settings, bundle=bundle, tally=tally)
+    player = Player(max_devices=settings.limits.max_devices)
     published: list[Publication] = []
     now_s = 0.0
     announcer = Announcer(
@@ -54,7 +57,22 @@ def play(
         now_s = message.arrival_s
         # The daemon's timer would have noticed who fell silent since the last message.
         silent = announce(devices.tick(now_s))
-        heard = announce(devices.receive(message.topic, message.payload, arrival_s=now_s))
+        heard = announce(_received(message, devices=devices, player=player, tally=tally))
         yield now_s, silent + heard
     now_s += settings.no_data_after_s
     yield now_s, announce(devices.tick(now_s))
+
+
+def _received(
+    message: Message, *, devices: Devices, player: Player, tally: Tally
+) -> Iterator[tuple[Pipeline, Cut]]:
+    if not is_part(message.topic):
+        yield from devices.receive(message.topic, message.payload, arrival_s=message.arrival_s)
+        return
+    try:
+        batches = player.read(message)
+    except DecodeError as error:
+        tally.drop(device_of(message.topic)[:64], error.reason, error.detail)
+        return
+    for samples in batches:
+        yield from devices.take(samples, arrival_s=message.arrival_s)

@@ -21,6 +21,7 @@ from vskd_stream.sources.ble.manager import Manager
 from vskd_stream.sources.ble.patience import Patience
 from vskd_stream.sources.ble.radio import Backends
 from vskd_stream.sources.ble.status import Status
+from vskd_stream.sources.ble.transcript import Take
 from vskd_stream.tally import Tally
 
 Stack = Literal["bumble", "bluez"]
@@ -82,11 +83,16 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def streaming(
-        self, *devices: BluetoothDevice, patience: Patience = PATIENCE
+        self, *devices: BluetoothDevice, patience: Patience = PATIENCE, transcribe: Take | None = None
     ) -> AsyncIterator[Manager]:
         """Run a manager; at the end it is stopped as the daemon does."""
         manager = Manager(
-            devices, deliver=self._deliver, tally=self.tally, patience=patience, backends=self.backends
+            devices,
+            deliver=self._deliver,
+            tally=self.tally,
+            patience=patience,
+            backends=self.backends,
+            transcribe=transcribe,
         )
         running = asyncio.create_task(manager.run())
         try:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -18,8 +17,9 @@ from vskd_stream.errors import DecodeError, LinkError
 from vskd_stream.samples import Samples
 from vskd_stream.sources.ble.link import BleakLink, is_cancelled
 from vskd_stream.sources.ble.patience import Patience
-from vskd_stream.sources.ble.profile import Session
+from vskd_stream.sources.ble.profile import Session, read
 from vskd_stream.sources.ble.status import Status
+from vskd_stream.sources.ble.transcript import Transcript
 from vskd_stream.tally import Tally
 
 Deliver = Callable[[Samples, float], None]
@@ -40,16 +40,18 @@ class Connection:
         deliver: Deliver,
         tally: Tally,
         patience: Patience,
+        transcript: Transcript | None = None,
         is_news: bool = True,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``is_news``: whether somebody reads the log for the beginning of this stream."""
+        """``transcript`` is of ``session``; ``is_news``: whether somebody reads the log for this stream."""
         self._link = link
         self._session = session
         self._status = status
         self._deliver = deliver
         self._tally = tally
         self._patience = patience
+        self._transcript = transcript
         self._is_news = is_news
         self._monotonic_s = monotonic_s
         self._first_s: float | None = None
@@ -90,15 +92,13 @@ class Connection:
         """Notifications to samples; what is wrong with one of them costs nothing else."""
         overrun = 0
         async for notification in self._link.arrivals():
-            arrival_s = notification.arrival_s
+            uuid, data, steady_s = notification.uuid, bytes(notification.data), notification.steady_s
             try:
-                batches = self._session.decode(
-                    notification.uuid, bytes(notification.data), arrival_s=arrival_s
-                )
-                if self._session.traits.clock == "counter":
-                    batches = [replace(samples, counted=True) for samples in batches]
+                if self._transcript is not None:
+                    self._transcript.add(uuid, data, arrival_s=steady_s)
+                batches = read(self._session, uuid, data, arrival_s=steady_s)
                 for samples in batches:
-                    self._deliver(samples, arrival_s)
+                    self._deliver(samples, notification.arrival_s)
                     self._status.samples += len(samples)
             except DecodeError as error:
                 self._drop(error.reason, error.detail)

@@ -32,6 +32,8 @@ class Notification:
 
     arrival_s: float
     """When it came, in UTC seconds."""
+    steady_s: float
+    """The same by a clock that is never set."""
     uuid: str
     """Of which characteristic, named as it was subscribed to."""
     data: bytearray
@@ -48,8 +50,9 @@ class BleakLink:
         lost: asyncio.Event,
         operation_s: float,
         utc_s: Callable[[], float] = time.time,
+        steady_s: Callable[[], float] | None = None,
     ) -> None:
-        """``lost`` is set by whoever made the client, when its connection ends."""
+        """``lost`` is set by whoever made the client, when it ends; ``steady_s``: ``utc_s`` unless given."""
         self.lost = lost
         self.overrun = 0
         """Notifications that gave way to newer ones."""
@@ -57,6 +60,7 @@ class BleakLink:
         self._device = device
         self._operation_s = operation_s
         self._utc_s = utc_s
+        self._steady_s = steady_s or utc_s
         self._waiting: deque[Notification] = deque()
         self._arrived = asyncio.Event()
 
@@ -78,7 +82,7 @@ class BleakLink:
         """
 
         def stamp_and_append(_: BleakGATTCharacteristic, data: bytearray) -> None:
-            self._append(Notification(self._utc_s(), uuid, data))
+            self._append(uuid, data)
 
         async with self._limited(f"subscribing to {uuid}"):
             await self._client.start_notify(self._characteristic(uuid), stamp_and_append)
@@ -98,8 +102,7 @@ class BleakLink:
         Raises:
             LinkError: As for ``read``.
         """
-        data = bytearray(await self.read(uuid))
-        self._append(Notification(self._utc_s(), uuid, data))
+        self._append(uuid, bytearray(await self.read(uuid)))
 
     async def arrivals(self) -> AsyncIterator[Notification]:
         """Every notification, in order, as soon as the event loop comes to it."""
@@ -118,7 +121,8 @@ class BleakLink:
             # It is over all the same: bleak has torn down its own side.
             _log.debug("disconnecting failed", device=self._device, reason=error.reason)
 
-    def _append(self, notification: Notification) -> None:
+    def _append(self, uuid: str, data: bytearray) -> None:
+        notification = Notification(self._utc_s(), self._steady_s(), uuid, data)
         if len(self._waiting) == MAX_WAITING:
             self._waiting.popleft()
             self.overrun += 1

@@ -15,7 +15,9 @@ from vskd_stream.sources.ble.profile import Advertisement, Profile
 from vskd_stream.sources.ble.profiles import PROFILES
 from vskd_stream.sources.ble.radio import Backends, Radio
 from vskd_stream.sources.ble.status import Status
+from vskd_stream.sources.ble.steady import SteadyClock
 from vskd_stream.sources.ble.stream import Stream
+from vskd_stream.sources.ble.transcript import Take
 from vskd_stream.tally import Tally
 
 
@@ -30,17 +32,19 @@ class Manager:
         tally: Tally,
         patience: Patience | None = None,
         backends: Backends | None = None,
+        transcribe: Take | None = None,
         utc_s: Callable[[], float] = time.time,
     ) -> None:
-        """``deliver(samples, arrival_s)`` is called on the event loop.
+        """``deliver(samples, arrival_s)`` and ``transcribe(message)`` are called on the event loop.
 
         Raises:
             OptionError: A device's profile is not known, or does not take its options.
         """
         patience = patience or Patience()
         claims = Claims()
+        steady_s = SteadyClock(utc_s=utc_s)
         self._radios = {
-            adapter: Radio(adapter, patience=patience, backends=backends, utc_s=utc_s)
+            adapter: Radio(adapter, patience=patience, backends=backends, utc_s=utc_s, steady_s=steady_s)
             for adapter in {device.adapter for device in devices}
         }
         self._streams = [
@@ -54,6 +58,7 @@ class Manager:
                 deliver=deliver,
                 tally=tally,
                 patience=patience,
+                transcribe=transcribe,
             )
             for settings in devices
             for profile in [_profile(settings)]

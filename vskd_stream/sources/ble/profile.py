@@ -7,11 +7,12 @@ the manager knows these and nothing about any device.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vskd_stream.decode.limits import refusal
 from vskd_stream.errors import OptionError
 from vskd_stream.samples import Samples
 
@@ -74,6 +75,12 @@ class Link(Protocol):
         """
 
 
+class Agreed(BaseModel):
+    """Base of what a session has agreed on with its device: all that decoding depends on but the options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
 class Session(Protocol):
     """One connection of one device, from subscribing to parting; a reconnect begins a new one.
 
@@ -91,6 +98,17 @@ class Session(Protocol):
     def traits(self) -> Traits:
         """The stream's limits; final once ``start`` has returned."""
 
+    @property
+    def agreed(self) -> Agreed:
+        """What decoding goes by now; another object whenever decoding has begun anew, alike or not."""
+
+    def resume(self, agreed: bytes) -> None:
+        """Begin decoding by what another session has ``agreed`` on, as JSON: a replay's ``start``.
+
+        Raises:
+            DecodeError: "malformed": no session of this profile could have agreed on it.
+        """
+
     async def start(self, link: Link) -> None:
         """Write settings and start the stream; also after a resubscription on the same link.
 
@@ -106,7 +124,9 @@ class Session(Protocol):
         """
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
-        """Read one notification that came at ``arrival_s`` (UTC seconds); quick, bounded, no I/O.
+        """Read one notification that came at ``arrival_s``; quick, bounded, no I/O.
+
+        ``arrival_s`` are the host's seconds, near UTC but never set: they tell how much time has passed.
 
         Raises:
             DecodeError: The bytes are not what the device sends; the session stays usable.
@@ -154,3 +174,32 @@ def parse_options(model: type[_OptionsT], device: str, options: Mapping[str, obj
             for problem in error.errors(include_url=False)
         ]
         raise OptionError(device, "; ".join(problems)) from None
+
+
+_AgreedT = TypeVar("_AgreedT", bound=Agreed)
+
+
+def parse_agreed(model: type[_AgreedT], agreed: bytes) -> _AgreedT:
+    """Check what a recording says that a session has agreed on.
+
+    Raises:
+        DecodeError: "malformed".
+    """
+    try:
+        return model.model_validate_json(agreed)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "what was agreed"
+        raise refusal("malformed", f"{where}: {first['msg']}") from None
+
+
+def read(session: Session, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
+    """``Session.decode``, and the samples told how far their times can be trusted.
+
+    Raises:
+        DecodeError: As ``Session.decode``.
+    """
+    batches = session.decode(uuid, data, arrival_s=arrival_s)
+    if session.traits.clock == "counter":
+        return [replace(samples, counted=True) for samples in batches]
+    return batches

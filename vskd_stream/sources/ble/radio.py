@@ -68,6 +68,7 @@ class Radio:
         patience: Patience,
         backends: Backends | None = None,
         utc_s: Callable[[], float] = time.time,
+        steady_s: Callable[[], float] | None = None,
     ) -> None:
         """``adapter`` is a name such as "hci0"; None: the first one that is switched on."""
         self.adapter = adapter
@@ -78,6 +79,7 @@ class Radio:
         self._patience = patience
         self._backends = backends or Backends()
         self._utc_s = utc_s
+        self._steady_s = steady_s
         self._turn = asyncio.Lock()
         self._seekers: list[_Seeker] = []
         self._sought = asyncio.Event()
@@ -138,8 +140,14 @@ class Radio:
                         use_services_cache=False,
                         **self._client_arguments(),
                     )
-        operation_s = self._patience.operation_s
-        link = BleakLink(client, device=device, lost=lost, operation_s=operation_s, utc_s=self._utc_s)
+        link = BleakLink(
+            client,
+            device=device,
+            lost=lost,
+            operation_s=self._patience.operation_s,
+            utc_s=self._utc_s,
+            steady_s=self._steady_s,
+        )
         if is_cancelled():
             await link.close()
             raise asyncio.CancelledError

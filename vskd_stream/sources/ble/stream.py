@@ -15,9 +15,10 @@ from vskd_stream.sources.ble.connection import Connection, Deliver
 from vskd_stream.sources.ble.ladder import Ladder
 from vskd_stream.sources.ble.link import is_cancelled
 from vskd_stream.sources.ble.patience import Patience
-from vskd_stream.sources.ble.profile import Advertisement, Profile
+from vskd_stream.sources.ble.profile import Advertisement, Profile, Session
 from vskd_stream.sources.ble.radio import Radio, Sighting
 from vskd_stream.sources.ble.status import Status
+from vskd_stream.sources.ble.transcript import Take, Transcript
 from vskd_stream.tally import Tally
 
 _REPIN_AFTER_S = 30.0
@@ -43,9 +44,10 @@ class Stream:
         deliver: Deliver,
         tally: Tally,
         patience: Patience,
+        transcribe: Take | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``fits`` tells whether an advertisement may be this device's.
+        """``fits`` tells whether an advertisement may be this device's; ``transcribe`` takes all that comes.
 
         Raises:
             OptionError: The profile does not take the options.
@@ -61,6 +63,7 @@ class Stream:
         self._deliver = deliver
         self._tally = tally
         self._patience = patience
+        self._transcribe = transcribe
         self._monotonic_s = monotonic_s
         self._ladder = Ladder(
             backoff=Backoff(base_s=min(_RETRY_BASE_S, patience.retry_s), cap_s=patience.retry_s),
@@ -115,13 +118,15 @@ class Stream:
         try:
             link = await self._radio.connect(sighting, device=self._device)
             self.status.counts["connected"] += 1
+            session = self._profile.session(self._device, self._options)
             connection = Connection(
                 link,
-                self._profile.session(self._device, self._options),
+                session,
                 status=self.status,
                 deliver=self._deliver,
                 tally=self._tally,
                 patience=self._patience,
+                transcript=self._transcript(session),
                 is_news=self._is_news,
                 monotonic_s=self._monotonic_s,
             )
@@ -134,6 +139,17 @@ class Stream:
             reason = repr(error)
         streamed_s = None if connection is None else connection.streamed_s
         await self._recover(sighting, reason=reason, streamed_s=streamed_s)
+
+    def _transcript(self, session: Session) -> Transcript | None:
+        if self._transcribe is None:
+            return None
+        return Transcript(
+            self._transcribe,
+            session,
+            device=self._device,
+            profile=self._profile.name,
+            options=self._options,
+        )
 
     async def _recover(self, sighting: Sighting, *, reason: str, streamed_s: float | None) -> None:
         """Do what is due after a connection that streamed for ``streamed_s``, if it did at all."""

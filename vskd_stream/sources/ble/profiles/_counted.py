@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vskd_stream.decode.limits import make_samples, refusal
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Link, Traits
+from vskd_stream.sources.ble.profile import Agreed, Link, Traits, parse_agreed
 from vskd_stream.sources.ble.timing import SampleCounter
 
 FLOAT: Final = "<f4"
@@ -32,6 +34,13 @@ def vectors(data: bytes, *, dtype: str, columns: int, what: str) -> NDArray[np.f
         return np.frombuffer(data, dtype).reshape(-1, columns).astype(np.float64)
 
 
+class CountedAgreed(Agreed):
+    """What a device that is counted has agreed to."""
+
+    sampling_rate_hz: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """None: nothing yet."""
+
+
 class CountedSession:
     """One connection of a device that sends samples without times or numbers.
 
@@ -42,19 +51,30 @@ class CountedSession:
         self._device = device
         self._traits = traits
         self._counter: SampleCounter | None = None
+        self.agreed = CountedAgreed()
 
     @property
     def traits(self) -> Traits:
         """The stream's limits."""
         return self._traits
 
+    def resume(self, agreed: bytes) -> None:
+        """Count as ``profile.Session`` has it."""
+        self._begin(parse_agreed(CountedAgreed, agreed))
+
     async def stop(self, link: Link) -> None:
         """Nothing to do: such a device streams to its subscriber, and the subscription ends with the link."""
 
-    def _agree(self, traits: Traits) -> None:
+    def _agree(self, sampling_rate_hz: float) -> None:
         """Count from now on, at the rate that the device has agreed to."""
-        self._traits = traits
-        self._counter = SampleCounter(traits.sampling_rate_hz)
+        self._begin(CountedAgreed(sampling_rate_hz=sampling_rate_hz))
+
+    def _begin(self, agreed: CountedAgreed) -> None:
+        self.agreed = agreed
+        rate_hz = agreed.sampling_rate_hz
+        self._counter = None if rate_hz is None else SampleCounter(rate_hz)
+        if rate_hz is not None:
+            self._traits = replace(self._traits, sampling_rate_hz=rate_hz)
 
     def _dated(
         self,

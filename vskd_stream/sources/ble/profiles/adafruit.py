@@ -69,7 +69,7 @@ class AdafruitSession(CountedSession):
         (period_ms,) = _PERIOD.unpack(answer) if len(answer) == _PERIOD.size else (0,)
         if not 0 < period_ms <= 1000:
             raise LinkError(self._device, f"it says that its period is {answer.hex() or 'empty'}; restart it")
-        self._agree(self._traits_at(period_ms))
+        self._agree(1000.0 / period_ms)
 
     async def stop(self, link: Link) -> None:
         """Stop the measurement."""

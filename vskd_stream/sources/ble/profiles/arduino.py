@@ -55,7 +55,7 @@ class ArduinoSession(CountedSession):
     async def start(self, link: Link) -> None:
         """Nothing to write: subscribing is enough."""
         del link
-        self._agree(self._traits)
+        self._agree(self._traits.sampling_rate_hz)
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a sample."""

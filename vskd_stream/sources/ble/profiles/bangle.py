@@ -37,7 +37,15 @@ from pydantic import AfterValidator, StrictFloat
 from vskd_stream.decode.limits import make_samples, refusal
 from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 from vskd_stream.sources.ble.profiles._counted import INT16, vectors
 from vskd_stream.sources.ble.profiles._ticks import NumberedTimes, TickClock, WrappedCounter
 
@@ -216,8 +224,7 @@ class BangleSession:
         self._greetings: asyncio.Queue[Greeting] = asyncio.Queue(maxsize=1)
         self._clock = TickClock(bits=32, rate_hz=1000.0)
         self._agree(Greeting(range_g=8, rate_hz=self._asked_hz))
-        self._reader = Reader()
-        self._greeted = False
+        self._begin(Agreed())
 
     @property
     def traits(self) -> Traits:
@@ -230,10 +237,10 @@ class BangleSession:
         Raises:
             LinkError: The program has not begun; what the watch has printed is in the text.
         """
-        self._greeted = False
+        self._begin(Agreed())
         await self._write(link, _RESET)
         await asyncio.sleep(_RESET_S)
-        self._reader = Reader()
+        self._begin(Agreed())
         while not self._greetings.empty():
             self._greetings.get_nowait()
         await self._write(link, program(self._asked_hz))
@@ -251,8 +258,12 @@ class BangleSession:
 
     async def stop(self, link: Link) -> None:
         """End the program and return to the watch's clock."""
-        self._greeted = False
+        self._begin(Agreed())
         await self._write(link, _STOP)
+
+    def resume(self, agreed: bytes) -> None:
+        """Wait for the program's greeting, which is among the notifications."""
+        self._begin(parse_agreed(Agreed, agreed))
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read the frames that ``data`` completes."""
@@ -270,6 +281,11 @@ class BangleSession:
         if damaged:
             samples[0] = replace(samples[0], discarded=damaged * _PACES[self._asked_hz].samples)
         return samples
+
+    def _begin(self, agreed: Agreed) -> None:
+        self.agreed = agreed
+        self._reader = Reader()
+        self._greeted = False
 
     def _greet(self, greeting: Greeting) -> None:
         self._greeted = True

@@ -37,7 +37,15 @@ from vskd_stream.decode.limits import (
 )
 from vskd_stream.errors import ConfigError
 from vskd_stream.samples import IDENTIFIER, Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 from vskd_stream.sources.ble.profiles._description import Description, Write
 from vskd_stream.sources.ble.profiles._layout import Packet
 from vskd_stream.sources.ble.profiles._ticks import NumberedTimes, TickClock, WrappedCounter
@@ -45,6 +53,11 @@ from vskd_stream.sources.ble.timing import FrameTimes, SampleCounter
 
 MAX_FILE_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 8
+
+
+class _Agreed(Agreed):
+    started: bool
+    """Whether everything was written that lets the device send."""
 
 
 class DeclaredSession:
@@ -61,19 +74,26 @@ class DeclaredSession:
             "counter" if description.tick is None else "device",
             note=description.note,
         )
-        self._times: _Times | None = None
-        self._last: Samples | None = None
+        self._begin(_Agreed(started=False))
 
     async def start(self, link: Link) -> None:
         """Write what the description has under ``start``; what comes before that is done is left out."""
-        self._times = None
+        self._begin(_Agreed(started=False))
         await _write(link, self._description.start)
-        self._last = None
-        self._times = _Times(self._description, bits=self._layout.bits)
+        self._begin(_Agreed(started=True))
+
+    def resume(self, agreed: bytes) -> None:
+        """Decode as ``profile.Session`` has it."""
+        self._begin(parse_agreed(_Agreed, agreed))
 
     async def stop(self, link: Link) -> None:
         """Write what the description has under ``stop``."""
         await _write(link, self._description.stop)
+
+    def _begin(self, agreed: _Agreed) -> None:
+        self.agreed = agreed
+        self._last: Samples | None = None
+        self._times = _Times(self._description, bits=self._layout.bits) if agreed.started else None
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a packet."""

@@ -16,7 +16,15 @@ import numpy as np
 
 from vskd_stream.decode.limits import make_samples, refusal
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 
 SERVICE: Final = "00030000-78fc-48fe-8e23-433b3a1942d0"
 MOTION: Final = "00030002-78fc-48fe-8e23-433b3a1942d0"
@@ -48,6 +56,7 @@ class InfiniTimeSession:
 
     def __init__(self, device: str) -> None:
         self._device = device
+        self.agreed = Agreed()
         self._start_s = 0.0
         self._arrival_s = 0.0
         self._elapsed_s = 0.0
@@ -55,6 +64,10 @@ class InfiniTimeSession:
 
     async def start(self, link: Link) -> None:
         """Nothing to do: subscribing is enough."""
+
+    def resume(self, agreed: bytes) -> None:
+        """Nothing was agreed on: decoding depends on the options alone."""
+        parse_agreed(Agreed, agreed)
 
     async def stop(self, link: Link) -> None:
         """Nothing to do: the subscription ends with the connection."""

@@ -72,7 +72,7 @@ class MicrobitSession(CountedSession):
         (period_ms,) = _PERIOD.unpack(answer) if len(answer) == _PERIOD.size else (0,)
         if not 0 < period_ms <= SLOWEST_MS:
             raise LinkError(self._device, f"it says that its period is {answer.hex() or 'empty'}; restart it")
-        self._agree(_traits(period_ms))
+        self._agree(1000.0 / period_ms)
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a sample."""

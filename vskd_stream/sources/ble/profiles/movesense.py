@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import StrictBool
+from pydantic import Field, StrictBool
 
 from vskd_stream.decode.limits import (
     ACC_UNITS_PER_G,
@@ -26,7 +26,15 @@ from vskd_stream.decode.limits import (
 )
 from vskd_stream.errors import DecodeError, LinkError
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 from vskd_stream.sources.ble.profiles._counted import FLOAT, vectors
 from vskd_stream.sources.ble.profiles._ticks import TickClock
 from vskd_stream.sources.ble.timing import FrameTimes
@@ -188,6 +196,11 @@ class _Dated:
     measurement: Measurement
 
 
+class _Agreed(Agreed):
+    reference: Annotated[int, Field(ge=0, le=255)]
+    """By which the device tells the subscription's notifications from others; 0: there is none yet."""
+
+
 class MovesenseSession:
     """One connection."""
 
@@ -200,9 +213,8 @@ class MovesenseSession:
         self._unit: str | None = self._told_unit
         self.traits = Traits(float(options.sampling_rate_hz), RANGE_G, "device")
         self._answers: asyncio.Queue[int] = asyncio.Queue(maxsize=1)
-        self._reference = 0
         self._clock = TickClock(bits=32, rate_hz=TICK_RATE_HZ)
-        self._begin()
+        self._begin(_Agreed(reference=0))
 
     async def start(self, link: Link) -> None:
         """Subscribe to the measurement.
@@ -210,15 +222,14 @@ class MovesenseSession:
         Raises:
             LinkError: The device refuses it, or neither answers nor sends.
         """
-        if self._reference:
-            await link.write(COMMAND, bytes([_UNSUBSCRIBE, self._reference]))
+        if self.agreed.reference:
+            await link.write(COMMAND, bytes([_UNSUBSCRIBE, self.agreed.reference]))
         # One more each time: what still comes for the last subscription is not taken for this one's.
-        self._reference = self._reference % 255 + 1
-        self._begin()
+        self._begin(_Agreed(reference=self.agreed.reference % 255 + 1))
         while not self._answers.empty():
             self._answers.get_nowait()
         path = f"/Meas/{'IMU6' if self._options.gyro else 'Acc'}/{self._options.sampling_rate_hz}"
-        await link.write(COMMAND, bytes([_SUBSCRIBE, self._reference]) + path.encode() + b"\0")
+        await link.write(COMMAND, bytes([_SUBSCRIBE, self.agreed.reference]) + path.encode() + b"\0")
         try:
             async with asyncio.timeout(_ANSWER_S):
                 status = await self._answers.get()
@@ -229,10 +240,14 @@ class MovesenseSession:
         if status not in _OK:
             raise LinkError(self._device, f"it refuses {path}: {_MEANINGS.get(status, f'status {status}')}")
 
+    def resume(self, agreed: bytes) -> None:
+        """Decode as ``profile.Session`` has it."""
+        self._begin(parse_agreed(_Agreed, agreed))
+
     async def stop(self, link: Link) -> None:
         """End the subscription, so that the sensor falls asleep."""
-        if self._reference:
-            await link.write(COMMAND, bytes([_UNSUBSCRIBE, self._reference]))
+        if self.agreed.reference:
+            await link.write(COMMAND, bytes([_UNSUBSCRIBE, self.agreed.reference]))
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a part of a measurement, or keep an answer for who waits for it."""
@@ -240,7 +255,7 @@ class MovesenseSession:
         if len(data) < _HEAD_BYTES:
             raise refusal("malformed", f"a notification of {len(data)} bytes; its head alone has 2")
         kind, reference, content = data[0], data[1], data[_HEAD_BYTES:]
-        if reference != self._reference or kind not in {_ANSWER, _MEASUREMENT, _SECOND_PART}:
+        if reference != self.agreed.reference or kind not in {_ANSWER, _MEASUREMENT, _SECOND_PART}:
             raise refusal("unrecognised", f"a notification that begins with {data[:2].hex()} is not of ours")
         if kind == _ANSWER:
             self._answer(parse_status(content))
@@ -258,7 +273,8 @@ class MovesenseSession:
             self._unit = self._told_unit
             raise
 
-    def _begin(self) -> None:
+    def _begin(self, agreed: _Agreed) -> None:
+        self.agreed = agreed
         rate_hz = float(self._options.sampling_rate_hz)
         self._assembler = Assembler(sampling_rate_hz=rate_hz, gyro=self._options.gyro)
         self._times = FrameTimes(rate_hz)

@@ -20,7 +20,15 @@ from pydantic import Field, StrictBool
 from vskd_stream.decode.limits import MAX_SAMPLES, make_samples, refusal
 from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 from vskd_stream.sources.ble.timing import FrameTimes
 
 CONTROL: Final = "fb005c81-02e7-f387-1cad-8acd2d8df0c8"
@@ -65,6 +73,7 @@ _HEADER: Final = struct.Struct("<BQB")
 _MAX_WIDTH: Final = 32
 """Bits of a delta: a sample has 16 or 24."""
 _MG_PER_G: Final = 1000.0
+_MAX_FACTOR: Final = 1e3
 
 Settings = dict[int, tuple[int, ...]]
 """What a device offers: setting to values."""
@@ -192,6 +201,13 @@ class _Options(Options):
     """Verity Sense: leave heart rate aside, for more rates and ranges."""
 
 
+class _Agreed(Agreed):
+    sampling_rate_hz: Annotated[float, Field(gt=0, le=65_535)]
+    range_g: Annotated[float, Field(ge=0, le=65_535)]
+    factor: Annotated[float, Field(gt=0, lt=_MAX_FACTOR)]
+    """Of compressed samples."""
+
+
 class PolarSession:
     """One connection."""
 
@@ -201,8 +217,8 @@ class PolarSession:
         self._device = device
         self._options = options
         self._answers: asyncio.Queue[bytes] = asyncio.Queue(maxsize=_MAX_PARTS)
-        self._factor = 1.0
-        self._begin(Traits(float(options.sampling_rate_hz or PREFERRED_RATE_HZ), PREFERRED_RANGE_G, "device"))
+        rate_hz = float(options.sampling_rate_hz or PREFERRED_RATE_HZ)
+        self._begin(_Agreed(sampling_rate_hz=rate_hz, range_g=PREFERRED_RANGE_G, factor=1.0))
 
     @property
     def traits(self) -> Traits:
@@ -233,10 +249,14 @@ class PolarSession:
             await self._command(link, bytes([_STOP, _ACC]))
             agreed = await self._settings(link, start) or {}
         (factor,) = struct.unpack("<f", agreed.get(_FACTOR, (_ONE,))[0].to_bytes(4, "little"))
-        if not 0.0 < factor < 1e3:
+        if not 0.0 < factor < _MAX_FACTOR:
             raise LinkError(self._device, f"it scales its samples by {factor}, which nothing measures")
-        self._factor = factor
-        self._begin(Traits(float(chosen[_RATE]), float(chosen.get(_RANGE, PREFERRED_RANGE_G)), "device"))
+        range_g = float(chosen.get(_RANGE, PREFERRED_RANGE_G))
+        self._begin(_Agreed(sampling_rate_hz=float(chosen[_RATE]), range_g=range_g, factor=factor))
+
+    def resume(self, agreed: bytes) -> None:
+        """Decode as ``profile.Session`` has it."""
+        self._begin(parse_agreed(_Agreed, agreed))
 
     async def stop(self, link: Link) -> None:
         """Stop the stream: an H10 left streaming does so until its battery is empty."""
@@ -252,7 +272,7 @@ class PolarSession:
             if data[:1] == bytes([_ANSWER]) and not self._answers.full():
                 self._answers.put_nowait(data)
             return []
-        frame = parse_frame(data, factor=self._factor)
+        frame = parse_frame(data, factor=self.agreed.factor)
         if frame is None:
             return []
         t_s = self._times.take(frame.last_ns / 1e9, len(frame.acc_mg))
@@ -266,9 +286,10 @@ class PolarSession:
             )
         ]
 
-    def _begin(self, traits: Traits) -> None:
-        self._traits = traits
-        self._times = FrameTimes(traits.sampling_rate_hz)
+    def _begin(self, agreed: _Agreed) -> None:
+        self.agreed = agreed
+        self._traits = Traits(agreed.sampling_rate_hz, agreed.range_g, "device")
+        self._times = FrameTimes(agreed.sampling_rate_hz)
 
     def _choose(self, offered: Settings) -> dict[int, int]:
         if not offered.get(_RATE):

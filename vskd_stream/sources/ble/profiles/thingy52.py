@@ -89,7 +89,7 @@ class Thingy52Session(CountedSession):
                 raise LinkError(
                     self._device, f"it stays at {current[3]} Hz and does not take {self._rate_hz}"
                 )
-        self._agree(_traits(self._rate_hz))
+        self._agree(self._rate_hz)
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a sample."""

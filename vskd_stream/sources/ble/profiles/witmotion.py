@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vskd_stream.decode.limits import refusal
 from vskd_stream.samples import Samples
 from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
-from vskd_stream.sources.ble.profiles._counted import INT16, CountedSession, vectors
+from vskd_stream.sources.ble.profiles._counted import INT16, CountedAgreed, CountedSession, vectors
 
 SERVICE: Final = "0000ffe5-0000-1000-8000-00805f9a34fb"
 DATA: Final = "0000ffe4-0000-1000-8000-00805f9a34fb"
@@ -111,8 +111,11 @@ class WitMotionSession(CountedSession):
         await link.write(COMMAND, _UNLOCK, response=False)
         rate = bytes([0xFF, 0xAA, 0x03, _RATE_CODES[self._rate_hz], 0x00])
         await link.write(COMMAND, rate, response=False)
+        self._agree(self._rate_hz)
+
+    def _begin(self, agreed: CountedAgreed) -> None:
         self._rest = b""
-        self._agree(self._traits)
+        super()._begin(agreed)
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read the frames that ``data`` completes."""

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2, make_samples, refusal
 from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
+from vskd_stream.sources.ble.profile import (
+    Advertisement,
+    Agreed,
+    Link,
+    Options,
+    Traits,
+    parse_agreed,
+    parse_options,
+)
 from vskd_stream.sources.ble.profiles._counted import FLOAT, vectors
 from vskd_stream.sources.ble.profiles._ticks import TickClock
 
@@ -87,6 +95,7 @@ class XsensDotSession:
         self._rate_hz = options.sampling_rate_hz
         self._clock = TickClock(bits=32, rate_hz=TICK_RATE_HZ)
         self.traits = Traits(float(self._rate_hz), RANGE_G, "device")
+        self.agreed = Agreed()
 
     async def start(self, link: Link) -> None:
         """Stop what may be going on, set the rate, and start.
@@ -104,6 +113,10 @@ class XsensDotSession:
             if kept_hz != self._rate_hz:
                 raise LinkError(self._device, f"it stays at {kept_hz} Hz and does not take {self._rate_hz}")
         await link.write(CONTROL, _START)
+
+    def resume(self, agreed: bytes) -> None:
+        """Nothing was agreed on: decoding depends on the options alone."""
+        parse_agreed(Agreed, agreed)
 
     async def stop(self, link: Link) -> None:
         """Stop measuring: the device does not do so by itself."""
