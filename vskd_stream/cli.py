@@ -88,16 +88,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("discovery", help="what Home Assistant knows us by")
     discovery_cli.add_to(command)
 
-    command = commands.add_parser("record", help="write what devices send over MQTT into a file for `replay`")
+    command = commands.add_parser("record", help="write what devices send into a file for `replay`")
     command.add_argument(
         "out", type=Path, metavar="OUT.vskdrec", help="the file to make; none is overwritten"
     )
-    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="which broker and topics")
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="which devices")
     command.add_argument("--seconds", type=_positive, metavar="N", help="end after so long; else with Ctrl-C")
     command.add_argument(
         "--topic", type=_topic_filter, action="append", default=[], metavar="FILTER",
         help="record this instead of the configuration's sources; may be repeated",
     )  # fmt: skip
+    command.add_argument(
+        "--only",
+        choices=("mqtt", "bluetooth"),
+        help="leave out sources of the other kind",
+    )
     command.add_argument(
         "--max-mib", type=_positive, default=1024.0, metavar="N",
         help="end when the file has so many MiB (1024)",
@@ -212,10 +217,15 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from vskd_stream import record
+    from vskd_stream.record import command
 
-    record.run(
-        options.config, options.out, seconds=options.seconds, topics=options.topic, max_mib=options.max_mib
+    command.run(
+        options.config,
+        options.out,
+        seconds=options.seconds,
+        topics=options.topic,
+        max_mib=options.max_mib,
+        only=options.only,
     )
 
 

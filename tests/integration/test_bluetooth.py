@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 
 import yaml
@@ -16,7 +19,9 @@ from tests.ble.world import World
 from tests.brokers import Observer, free_port
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command
-from vskd_stream import config
+from vskd_stream import cli, config, recording
+from vskd_stream.errors import RecordingError
+from vskd_stream.sources.ble.transcript import Player
 
 CONFIG = Path(__file__).parents[2] / "configs" / "ble.yaml"
 
@@ -72,3 +77,43 @@ async def test_options_that_a_profile_does_not_take_are_a_mistake_in_the_configu
     _, told = await process.communicate()
     assert process.returncode == 78
     assert b"Bluetooth device chest: rate: Extra inputs are not permitted" in told
+
+
+async def test_bluetooth_devices_are_recorded_and_told_to_stop(tmp_path: Path) -> None:
+    path, out = tmp_path / "ble.yaml", tmp_path / "both.vskdrec"
+    path.write_text(CONFIG.read_text())
+    async with SystemBus(tmp_path) as bus, World() as world, BlueZ(world, bus) as bluez:
+        polar = SimulatedPolar(world)
+        bangle = SimulatedBangle(world, "F0:00:00:00:00:02")
+        await polar.start()
+        await bangle.start()
+        recorder = await asyncio.create_subprocess_exec(
+            *(command("vskd"), "record", "--config", str(path), str(out)),
+            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+        def devices() -> set[str]:
+            player = Player(max_devices=2)
+            # There is a moment at which the file is, and its header is not.
+            with contextlib.suppress(RecordingError):
+                found = recording.read(out, accept_cut=True)
+                return {samples.device for message in found for samples in player.read(message)}
+            return set()
+
+        await until(lambda: devices() == {"polar", "bangle"})
+        recorder.send_signal(signal.SIGINT)
+        printed, _ = await recorder.communicate()
+        assert recorder.returncode == 0
+        assert b"2 devices (bangle, polar)" in printed
+        assert not polar.streaming
+        assert not bangle.is_on
+        await until(lambda: not bluez.links)
+    assert cli.main(["replay", str(out), "--bundle", str(tiny_bundle(tmp_path / "tiny.onnx"))]) == 0
+
+
+def test_a_configuration_without_what_is_asked_for_records_nothing(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "none.vskdrec"
+    assert cli.main(["record", "--config", str(CONFIG), "--only", "mqtt", str(out)]) == 78
+    assert "no source of the kind mqtt" in capsys.readouterr().err
+    assert not out.exists()

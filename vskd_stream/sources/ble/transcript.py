@@ -63,6 +63,11 @@ def is_part(topic: str) -> bool:
     return topic.startswith(_ROOT)
 
 
+def is_notification(topic: str) -> bool:
+    """Whether such a message is what a device sent, and not what we write down besides."""
+    return topic.rpartition("/")[2] not in {_SESSION, _AGREED}
+
+
 def device_of(topic: str) -> str:
     """The device of such a message; not checked."""
     return topic[len(_ROOT) :].partition("/")[0]
