@@ -148,6 +148,12 @@ class Mosquitto:
             lines += [f"cafile {tls.authority}", f"require_certificate {str(require_certificate).lower()}"]
         (self._directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
+    @property
+    def pid(self) -> int:
+        """Of the process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     async def set_passwords(self, passwords: Mapping[str, str]) -> None:
         """Replace the passwords, and have the broker read them if it runs."""
         path = self._directory / "passwords"
