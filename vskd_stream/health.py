@@ -130,14 +130,15 @@ class HealthMonitor:
         for reason in gaps:
             self.gap(reason, now_s=arrival_s)
         second = self._second(arrival_s)
-        second.missing += counts.get("missing", 0)
-        second.duplicates += counts.get("duplicate", 0)
-        second.late += counts.get("late", 0)
-        second.refused += counts.get("rate_too_low", 0)
+        if counts:
+            second.missing += counts.get("missing", 0)
+            second.duplicates += counts.get("duplicate", 0)
+            second.late += counts.get("late", 0)
+            second.refused += counts.get("rate_too_low", 0)
         self._nominal_hz, self._clock = samples.sampling_rate_hz, clock
-        if not counts.keys().isdisjoint({"duplicate", "late", "rate_too_low"}):
+        if counts and not counts.keys().isdisjoint({"duplicate", "late", "rate_too_low"}):
             return
-        if counts.get("restart"):
+        if "restart" in counts:
             self._newest_s = None
         if not second.batches:
             second.first_arrival_s, second.first_samples = arrival_s, len(samples)

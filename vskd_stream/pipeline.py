@@ -126,6 +126,8 @@ class Pipeline:
 
     def take_counts(self) -> Counter[str]:
         """What was dropped since the last call, by reason; batches, unless the reason says otherwise."""
+        if not self._counts and not self._reorderer.counts:
+            return Counter()
         counts = self._counts + self._reorderer.counts
         self._counts.clear()
         self._reorderer.counts.clear()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream import _resample
+from vskd_stream import _checks, _resample
 
 LOW_PASS_RATIO = 1.5
 """Input that is denser than the grid by more than this is low-passed; otherwise linear
@@ -70,6 +70,9 @@ class Resampler:
             self._low_pass = low_pass
         t_s = np.concatenate((self._t_s, t_s))
         acc_g = np.concatenate((self._acc_g, acc_g))
+        if _checks.first_step_over(t_s, self._max_gap_s) < 0:
+            whole = self._resample(t_s, acc_g)
+            return [] if whole is None else [whole]
         blocks = []
         start = 0
         for end in (*(np.flatnonzero(np.diff(t_s) > self._max_gap_s) + 1), len(t_s)):
@@ -101,6 +104,6 @@ class Resampler:
             self._next = end
             block = Block(first, out)
         # One sample before the reach of the next grid sample, so that the first within has a neighbour.
-        keep = max(int(np.searchsorted(t_s, self._next / self._rate_hz - reach_s, side="right")) - 1, 0)
+        keep = max(int(t_s.searchsorted(self._next / self._rate_hz - reach_s, side="right")) - 1, 0)
         self._t_s, self._acc_g = t_s[keep:].copy(), acc_g[keep:].copy()
         return block

@@ -17,6 +17,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vskd_stream import _sanity
+
 STILL_SHARE: Final = 0.05
 """Still: over a second, no axis deviates by more than this part of |a|, whatever the unit is; a wrist
 that rests deviates by about 0.01 g, one that does anything by more than 0.1 g."""
@@ -133,7 +135,7 @@ class Sanity:
         if self._count >= _LEAST_SAMPLES:
             self._measure(
                 np.concatenate([t_s for t_s, _ in self._pieces]),
-                np.concatenate([acc_g for _, acc_g in self._pieces]).astype(np.float64),
+                np.concatenate([acc_g for _, acc_g in self._pieces]),
             )
         self._pieces = []
         self._count = 0
@@ -144,23 +146,16 @@ class Sanity:
         self.finding = findings[0] if self._failed else None
         return [Verdict(float(self._second + 1), self.finding)]
 
-    def _measure(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float64]) -> None:
-        steps_s = np.diff(t_s)
-        middle = len(steps_s) // 2
-        typical_s = float(np.partition(steps_s, middle)[middle])
-        mean_s = float(t_s[-1] - t_s[0]) / len(steps_s)
+    def _measure(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32]) -> None:
+        measured = np.empty(4)
+        _sanity.measure(t_s, acc_g, RAIL_SHARE, RAIL_G, measured)
+        typical_s, deviation_g, rest_g, clipped = measured.tolist()
+        mean_s = float(t_s[-1] - t_s[0]) / (len(t_s) - 1)
         self._paces.append((1.0 / (mean_s * self._rate_hz), 1.0 / (typical_s * self._rate_hz)))
-        centre = acc_g.mean(axis=0)
-        deviation_g = math.sqrt(float(((acc_g - centre) ** 2).mean(axis=0).max()))
-        rest_g = math.sqrt(float((centre**2).sum()))
         if deviation_g <= max(STILL_SHARE * rest_g, STILL_G):
             self._rest_g.append(rest_g)
-            self._clipped.append(0.0)
-            return
-        size_g = np.abs(acc_g)
-        peak_g = size_g.max(axis=0)
-        shares = (size_g >= (1.0 - RAIL_SHARE) * peak_g).mean(axis=0)
-        self._clipped.append(float((shares * (peak_g >= RAIL_G)).max()))
+            clipped = 0.0
+        self._clipped.append(clipped)
 
     def _rate(self) -> Finding | None:
         if len(self._paces) < SECONDS:

@@ -25,6 +25,7 @@ MAX_TICK: Final = 2**53
 MAX_TICK_RATE_HZ: Final = 1e9
 """Ticks of a nanosecond are the finest in use."""
 
+_INDICES = np.arange(limits.MAX_SAMPLES, dtype=np.float64)
 _ABSENT = msgspec.Raw()
 _Vector = tuple[float, float, float]
 
@@ -123,7 +124,7 @@ def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
     return limits.make_samples(
         device=device,
         t_s=_t_s(batch, codec, count=len(acc)),
-        acc_g=acc / units_per_g,
+        acc_g=acc if units_per_g == 1.0 else acc / units_per_g,
         sampling_rate_hz=batch.sampling_rate_hz,
         epoch=batch.epoch or "device",
         sequence=batch.sequence,
@@ -213,5 +214,5 @@ def _t_s_of_ticks(batch: _Batch, *, count: int) -> NDArray[np.float64]:
         raise refusal("bad_time", "first_tick is outside 0 to 2^53; count ticks since the device started")
     # Ticks first, seconds last: where a sample takes a whole number of ticks, its time then depends on
     # its own tick alone, bit by bit, wherever the sender cut its batches.
-    ticks = batch.first_tick + np.arange(count) * (batch.tick_rate_hz / batch.sampling_rate_hz)
+    ticks = batch.first_tick + _INDICES[:count] * (batch.tick_rate_hz / batch.sampling_rate_hz)
     return np.asarray(ticks / batch.tick_rate_hz, np.float64)

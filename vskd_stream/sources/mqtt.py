@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from vskd_stream.decode import decode
 from vskd_stream.errors import DecodeError
 from vskd_stream.samples import Samples
 from vskd_stream.settings import MqttSource
+
+_REMEMBERED_TOPICS: Final = 4096
 
 
 class MqttReader:
@@ -16,6 +20,8 @@ class MqttReader:
     def __init__(self, sources: Sequence[MqttSource], *, max_payload_bytes: int) -> None:
         self._sources = tuple(sources)
         self._max_payload_bytes = max_payload_bytes
+        # Splitting and matching a topic costs as much as parsing its payload, and a device's is always the same.
+        self._source_of = lru_cache(_REMEMBERED_TOPICS)(self._find)
 
     @property
     def topic_filters(self) -> tuple[str, ...]:
@@ -28,7 +34,7 @@ class MqttReader:
         Raises:
             DecodeError: The payload is not what its source promises.
         """
-        source = next((source for source in self._sources if source.matches(topic)), None)
+        source, device = self._source_of(topic)
         if source is None:
             raise DecodeError("no_source", f"no source's topic filter matches {topic[:100]!r}")
         if len(payload) > self._max_payload_bytes:
@@ -37,10 +43,14 @@ class MqttReader:
                 f"{len(payload)} bytes where limits.max_payload_bytes allows {self._max_payload_bytes}; "
                 "send smaller batches, or raise the limit",
             )
-        device = None
-        if source.device_index is not None:
-            levels = topic.split("/")
-            if source.device_index >= len(levels):
-                raise DecodeError("no_device", f"the topic has no level {source.device_index + 1}")
-            device = levels[source.device_index]
+        if device is None and source.device_index is not None:
+            raise DecodeError("no_device", f"the topic has no level {source.device_index + 1}")
         return decode(payload, format=source.format, device=device, sampling_rate_hz=source.sampling_rate_hz)
+
+    def _find(self, topic: str) -> tuple[MqttSource | None, str | None]:
+        """The source of a topic, and the device that the topic names; None where there is none."""
+        source = next((source for source in self._sources if source.matches(topic)), None)
+        if source is None or source.device_index is None:
+            return source, None
+        levels = topic.split("/")
+        return source, levels[source.device_index] if source.device_index < len(levels) else None

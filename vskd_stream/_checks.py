@@ -1,0 +1,39 @@
+"""The numba kernels that say whether a batch is within its limits: one pass, no temporary arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream._jit import jit_for
+
+
+@jit_for("boolean(float64[:, ::1], float64)", nogil=False)
+def within(values: NDArray[np.float64], limit: float) -> bool:
+    """Whether every |value| is at most ``limit``; a NaN is not."""
+    for row in range(len(values)):
+        for column in range(values.shape[1]):
+            # Told by a NaN as well, of which every comparison is false.
+            if not abs(values[row, column]) <= limit:
+                return False
+    return True
+
+
+@jit_for("boolean(float64[::1], float64, float64)", nogil=False)
+def increasing_within(t_s: NDArray[np.float64], low: float, high: float) -> bool:
+    """Whether the times, of which there is one at least, increase strictly from ``low`` on to ``high``."""
+    if not (low <= t_s[0] and t_s[-1] <= high):
+        return False
+    for i in range(1, len(t_s)):
+        if not t_s[i - 1] < t_s[i]:
+            return False
+    return True
+
+
+@jit_for("int64(float64[::1], float64)", nogil=False)
+def first_step_over(t_s: NDArray[np.float64], step_s: float) -> int:
+    """Index of the first time that comes more than ``step_s`` after the one before; -1 if none does."""
+    for i in range(1, len(t_s)):
+        if t_s[i] - t_s[i - 1] > step_s:
+            return i
+    return -1
