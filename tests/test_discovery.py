@@ -91,6 +91,7 @@ def health(*, rate_hz: float | None) -> bytes:
         gaps=2,
         duplicates=0,
         late=0,
+        skipped_windows=0,
         clock="host",
         residual_p95_s=0.2,
         drift_ppm=None,

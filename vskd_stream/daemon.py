@@ -43,7 +43,7 @@ from vskd_stream.sources.replay import replay
 from vskd_stream.tally import Tally
 from vskd_stream.topics import command_filter, will
 from vskd_stream.vitals import Vitals
-from vskd_stream.worker import Job, Worker
+from vskd_stream.worker import Job, Skipped, Worker
 
 if TYPE_CHECKING:
     from vskd_stream.sources.ble.connection import Deliver
@@ -55,6 +55,10 @@ _DRAIN_S = 0.5
 _OUTBOX_NAME = "outbox.sqlite3"
 _RECONNECT_CAP_S = 2.5
 """A home's broker has few gateways, and they are to be back within seconds however long it was away."""
+_SKIPPED: dict[Skipped, str] = {
+    "hop_widened": "the model cannot keep up: windows are classified less often, of all devices alike",
+    "overload": "more windows than the model can take",
+}
 
 _log = structlog.get_logger()
 
@@ -118,6 +122,13 @@ def serve(daemon: Daemon) -> None:
         raise group.exceptions[0] from None
 
 
+def _tell_widening(hops: int) -> None:
+    if hops == 1:
+        _log.info("the model keeps up: every window is classified again")
+    else:
+        _log.warning("the model cannot keep up", classified=f"one window in {hops} of each device")
+
+
 def _stop_or_leave(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(1)
@@ -154,7 +165,10 @@ class Daemon:
         self._worker = Worker(
             classifier.classify,
             deliver=self._deliver,
-            on_drop=self._shed,
+            on_skip=self._skipped,
+            on_widening=_tell_widening,
+            hop_samples=bundle.manifest.hop_samples,
+            max_widening=bundle.manifest.max_widening,
             max_queued=settings.limits.max_queued_windows,
         )
         self._bluetooth = _bluetooth(settings, deliver=self._take, tally=self._tally)
@@ -304,8 +318,9 @@ class Daemon:
         if self._devices.serves(job.pipeline):
             self._announcer.announce(job.pipeline, job.cut, probabilities)
 
-    def _shed(self, job: Job) -> None:
-        self._tally.drop(job.pipeline.device, "overload", "more windows than the model can take")
+    def _skipped(self, job: Job, reason: Skipped) -> None:
+        self._tally.drop(job.pipeline.device, reason, _SKIPPED[reason])
+        self._devices.skipped(job.pipeline.device, time.time())
 
     async def _replay(self, settings: Replay, messages: Recording) -> None:
         _log.info("replaying", recording=settings.recording, topic=settings.topic or "as recorded")

@@ -14,6 +14,7 @@ from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
 from vskd_stream.sources.mqtt import MqttReader
 from vskd_stream.tally import Tally
+from vskd_stream.window import Window
 
 
 class Devices:
@@ -52,6 +53,10 @@ class Devices:
                 if isinstance(cut.piece, Gap):
                     self._monitors[pipeline.device].gap(cut.piece.reason, now_s=now_s)
             yield from self._told(pipeline, cuts, pipeline.take_counts())
+
+    def skipped(self, device: str, now_s: float) -> None:
+        """Take that a window of a device was not classified, because there were too many."""
+        self._monitors[device].skip(now_s=now_s)
 
     @property
     def names(self) -> AbstractSet[str]:
@@ -123,6 +128,7 @@ class Devices:
             arrival_s=arrival_s,
             counts=counts,
             gaps=[cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)],
+            windows=sum(isinstance(cut.piece, Window) for cut in cuts),
             clock=pipeline.clock.kind,
         )
         yield from self._told(pipeline, cuts, counts)

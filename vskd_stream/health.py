@@ -20,7 +20,7 @@ Grade = Literal["excellent", "good", "fair", "poor", "unusable"]
 GRADES: tuple[Grade, ...] = ("excellent", "good", "fair", "poor", "unusable")
 """From best to worst."""
 
-Reason = Literal["no_data", "rate_too_low", "loss", "gaps", "rate", "jitter", "drift", "disorder"]
+Reason = Literal["no_data", "rate_too_low", "loss", "gaps", "rate", "jitter", "drift", "disorder", "overload"]
 
 WINDOW_S = 60
 """What is older than this counts no more."""
@@ -49,6 +49,9 @@ LIMITS: dict[Reason, tuple[float, float, float, float]] = {
     # The part of the batches that came twice or too late. Twice is harmless, and what is too late is lost
     # and counts as such; but who sends so has a network or a sender to look at.
     "disorder": (0.01, 0.05, 0.2, math.inf),
+    # The part of the windows that were not classified, because the gateway has too much to do. A hop that is
+    # doubled delays what is told by a second or two, one of a whole window still misses nothing that lasts.
+    "overload": (0.0, 0.5, 0.8, math.inf),
 }
 """The worst that is still excellent, good, fair and poor; beyond the last it is unusable. The grade is
 that of the worst measure."""
@@ -82,6 +85,8 @@ class Health:
     """Breaks that nothing is classified across."""
     duplicates: int
     late: int
+    skipped_windows: int
+    """Windows that were whole and not classified: the gateway had too much to do."""
     clock: ClockKind
     residual_p95_s: float | None
     """19 of 20 of the last batches were late by less than this, against the promptest ones."""
@@ -103,6 +108,8 @@ class _Second:
     refused: int = 0
     gaps: int = 0
     hole_s: float = 0.0
+    windows: int = 0
+    skipped: int = 0
 
 
 class HealthMonitor:
@@ -124,12 +131,14 @@ class HealthMonitor:
         counts: Mapping[str, int],
         gaps: Iterable[GapReason],
         clock: ClockKind,
+        windows: int = 0,
     ) -> None:
-        """Take a batch, what the pipeline dropped (``Pipeline.take_counts``) and broke because of it."""
+        """Take a batch, what the pipeline dropped (``Pipeline.take_counts``), broke and cut because of it."""
         self.heard_s = arrival_s
         for reason in gaps:
             self.gap(reason, now_s=arrival_s)
         second = self._second(arrival_s)
+        second.windows += windows
         if counts:
             second.missing += counts.get("missing", 0)
             second.duplicates += counts.get("duplicate", 0)
@@ -151,6 +160,10 @@ class HealthMonitor:
         """Take that something came which nobody looks at."""
         self.heard_s = arrival_s
 
+    def skip(self, *, now_s: float) -> None:
+        """Take that a window was not classified."""
+        self._second(now_s).skipped += 1
+
     def gap(self, reason: GapReason, *, now_s: float) -> None:
         """Take a break in the stream; what was before silence counts no more."""
         if reason == "no_data":
@@ -166,6 +179,7 @@ class HealthMonitor:
         batches, samples = sum(s.batches for s in seconds), sum(s.samples for s in seconds)
         missing, duplicates = sum(s.missing for s in seconds), sum(s.duplicates for s in seconds)
         late, gaps = sum(s.late for s in seconds), sum(s.gaps for s in seconds)
+        windows, skipped = sum(s.windows for s in seconds), sum(s.skipped for s in seconds)
         hole_s = max(0.0, math.fsum(s.hole_s for s in seconds))
         heard = [s for s in seconds if s.batches]
         measured_s = heard[-1].last_arrival_s - heard[0].first_arrival_s if heard else 0.0
@@ -181,6 +195,7 @@ class HealthMonitor:
             "disorder": (late + duplicates) / max(1, late + duplicates + batches),
             "jitter": residual_p95_s or 0.0,
             "drift": abs(drift_ppm or 0.0),
+            "overload": min(1.0, skipped / max(1, windows)),
         }
         if rate_hz is not None and self._nominal_hz is not None:
             blurred = 2 * (residual_p95_s or 0.0) / measured_s
@@ -206,6 +221,7 @@ class HealthMonitor:
             gaps=gaps,
             duplicates=duplicates,
             late=late,
+            skipped_windows=skipped,
             clock=self._clock,
             residual_p95_s=residual_p95_s,
             drift_ppm=drift_ppm,

@@ -126,6 +126,11 @@ class Manifest(_Frozen):
         return self
 
     @property
+    def max_widening(self) -> int:
+        """So many hops, a power of two, may lie between two windows that no sample goes unseen."""
+        return 1 << (self.window_samples // self.hop_samples).bit_length() - 1
+
+    @property
     def window_s(self) -> float:
         """Length of a window in seconds."""
         return self.window_samples / self.sampling_rate_hz

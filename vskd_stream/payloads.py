@@ -213,6 +213,7 @@ def health_facts(measured: Health) -> dict[str, Any]:
         "gaps": measured.gaps,
         "duplicates": measured.duplicates,
         "late": measured.late,
+        "skipped_windows": measured.skipped_windows,
         "clock": measured.clock,
         "residual_p95_ms": None if residual_s is None else round(1000 * residual_s, 1),
         "drift_ppm": None if drift_ppm is None else round(drift_ppm),

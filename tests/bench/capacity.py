@@ -81,7 +81,9 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool) -> dic
                 await daemon.stop()
                 told = next(line for line in daemon.log if line["event"] == "stopped")
     shares = {
-        f"cpu_{name}" if thread == "all" else f"cpu_{name}_{thread}": round((spent - before[name].get(thread, 0.0)) / rest_s, 3)
+        f"cpu_{name}" if thread == "all" else f"cpu_{name}_{thread}": round(
+            (spent - before[name].get(thread, 0.0)) / rest_s, 3
+        )
         for name in pids
         for thread, spent in after[name].items()
         if thread == "all" or name == "daemon"

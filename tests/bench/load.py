@@ -160,9 +160,7 @@ def summary(load: Load, spans: Sequence[tuple[float, float]], *, hop: int, grid_
     for at_s, topic, payload in load.received:
         end_sample = int(msgspec.json.decode(payload)["end_sample"])
         device = topic.split("/")[2]
-        sent_s = load.sent_s.get(
-            (device, completing_batch(end_sample, grid_hz=grid_hz, reach_s=reach_s))
-        )
+        sent_s = load.sent_s.get((device, completing_batch(end_sample, grid_hz=grid_hz, reach_s=reach_s)))
         seen.add((device, end_sample))
         if sent_s is None:
             continue
@@ -185,15 +183,21 @@ def summary(load: Load, spans: Sequence[tuple[float, float]], *, hop: int, grid_
                 "late_until_s": max(slow) + 1 if slow else 0,
             }
         )
-    return {"phases": phases, "load_behind_ms": round(load.behind_s * 1e3, 1), "batches": len(load.sent_s),
-            "hop": hop}
+    return {
+        "phases": phases,
+        "load_behind_ms": round(load.behind_s * 1e3, 1),
+        "batches": len(load.sent_s),
+        "hop": hop,
+    }
 
 
 def main() -> None:
     """Play the load, and tell what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--phases", type=lambda text: [Phase.parse(one) for one in text.split(",")], required=True)
+    parser.add_argument(
+        "--phases", type=lambda text: [Phase.parse(one) for one in text.split(",")], required=True
+    )
     parser.add_argument("--format", choices=("msgpack", "json"), default="msgpack")
     parser.add_argument("--grid-hz", type=float, default=20.0)
     parser.add_argument("--hop", type=int, default=20)
