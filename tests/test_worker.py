@@ -125,6 +125,12 @@ async def test_a_model_that_fails_ends_the_worker_loudly():
         await worker.run()
 
 
+async def reached(condition):
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (a turn of the loop is all that is waited for)
+            await asyncio.sleep(0)
+
+
 class Clock:
     now_s = 1000.0
 
@@ -156,8 +162,7 @@ async def test_windows_that_come_thickly_are_gathered_until_the_oldest_must_go()
             worker.submit(window(i))
             clock.now_s += 0.001
         model.gate.set()
-        while len(out) < 1001:
-            await asyncio.sleep(0)
+        await reached(lambda: len(out) == 1001)
         model.batches.clear()
         for i in range(5):
             worker.submit(window(2000 + i))
@@ -166,8 +171,7 @@ async def test_windows_that_come_thickly_are_gathered_until_the_oldest_must_go()
         assert model.batches == []
         clock.now_s += BUDGET_S
         worker.submit(window(3000))
-        while len(out) < 1007:
-            await asyncio.sleep(0)
+        await reached(lambda: len(out) == 1007)
         running.cancel()
     assert model.batches == [6]
 

@@ -24,10 +24,10 @@ def increasing_within(t_s: NDArray[np.float64], low: float, high: float) -> bool
     """Whether the times, of which there is one at least, increase strictly from ``low`` on to ``high``."""
     if not (low <= t_s[0] and t_s[-1] <= high):
         return False
+    is_increasing = True
     for i in range(1, len(t_s)):
-        if not t_s[i - 1] < t_s[i]:
-            return False
-    return True
+        is_increasing &= t_s[i - 1] < t_s[i]
+    return is_increasing
 
 
 @jit_for("int64(float64[::1], float64)", nogil=False)

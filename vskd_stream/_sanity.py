@@ -44,7 +44,7 @@ def measure(
         for i in range(n):
             value = np.float64(acc_g[i, axis])
             squares += (value - mean) * (value - mean)
-            extreme += abs(value) >= (1.0 - rail_share) * peak
+            extreme += int(abs(value) >= (1.0 - rail_share) * peak)
         out[DEVIATION] = max(out[DEVIATION], squares / n)
         out[REST] += mean * mean
         if peak >= rail_g:

@@ -99,7 +99,7 @@ class Worker:
         return self._windows
 
     def submit(self, job: Job) -> None:
-        """Queue a job, never blocking; a window that there is no room for is reported, or makes another be."""
+        """Queue a job, never blocking; where there is no room a window is skipped, and reported."""
         now_s = self._monotonic_s()
         window = job.cut.piece if isinstance(job.cut.piece, Window) else None
         entry = _Entry(job, now_s, window)

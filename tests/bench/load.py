@@ -84,7 +84,7 @@ class Load:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="load-listener")
         ready = threading.Event()
         client.on_message = lambda _c, _u, message: self.received.append(
-            (time.monotonic(), message.topic, message.payload)
+            (time.monotonic(), message.topic, bytes(message.payload))
         )
         client.on_subscribe = lambda *_: ready.set()
         client.connect("127.0.0.1", port)
@@ -125,7 +125,7 @@ def _movements() -> list[list[list[list[float]]]]:
     movements = []
     for number in range(_MOVEMENTS):
         strength, pace_hz = 0.1 + 0.05 * number, 1.0 + number % 4 / 4
-        acc = rng.normal(0.0, 0.02, (len(t), 3)) + [0.0, 0.2, 0.95]
+        acc = rng.normal(0.0, 0.02, (len(t), 3)) + np.array([0.0, 0.2, 0.95])
         acc[:, 0] += strength * np.sin(2 * np.pi * pace_hz * t)
         acc[:, 2] += strength * np.cos(2 * np.pi * pace_hz * t)
         movements.append(np.round(acc, 3).reshape(-1, BATCH_SAMPLES, 3).tolist())

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -367,8 +367,8 @@ class _Client(paho.Client):
         self._taken += len(data)
         return data
 
-    def _handle_publish(self) -> paho.MQTTErrorCode:
-        """As paho's own, but for what nearly all messages are, at a tenth of the time: one without properties."""
+    def _handle_publish(self) -> MQTTErrorCode:
+        """As paho's own, at a tenth of its cost for what nearly all messages are: without properties."""
         packet = self._in_packet["packet"]
         qos = (self._in_packet["command"] & 0x06) >> 1
         begin = 2 + int.from_bytes(packet[:2], "big")
@@ -382,7 +382,7 @@ class _Client(paho.Client):
         message.retain = bool(self._in_packet["command"] & 0x01)
         message.payload = bytes(packet[end + is_v5 :])
         self._handle_on_message(message)
-        return self._send_puback(message.mid) if qos else paho.MQTT_ERR_SUCCESS
+        return self._send_puback(message.mid) if qos else MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _create_socket(self) -> socket.socket:
         assert self.connection is not None

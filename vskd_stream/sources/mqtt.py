@@ -20,7 +20,7 @@ class MqttReader:
     def __init__(self, sources: Sequence[MqttSource], *, max_payload_bytes: int) -> None:
         self._sources = tuple(sources)
         self._max_payload_bytes = max_payload_bytes
-        # Splitting and matching a topic costs as much as parsing its payload, and a device's is always the same.
+        # Matching a topic costs as much as parsing a payload, and a device's is always the same.
         self._source_of = lru_cache(_REMEMBERED_TOPICS)(self._find)
 
     @property
