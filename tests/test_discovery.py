@@ -346,8 +346,12 @@ def test_any_topic_is_an_entry_or_not(topic: str) -> None:
     assert discovery.parse(topic, prefix="homeassistant") is None or topic.startswith("homeassistant/device/")
 
 
+BROKEN = [b'{"device":"a\x94","origin":{"name":"\x94"}}', b'{"other":' * 3000]
+"""Text that is no UTF-8, and what is nested more deeply than any parser goes."""
+
+
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"null", b"[]", b'{"origin":{}}', b'{"origin":{"name":"other"}}', b"\xff"]
+    "payload", [b"", b"{", b"null", b"[]", b'{"origin":{}}', b'{"origin":{"name":"other"}}', b"\xff", *BROKEN]
 )
 def test_an_entry_that_others_made_is_not_ours(payload: bytes) -> None:
     assert not discovery.is_ours(payload)
@@ -372,6 +376,7 @@ def test_a_state_of_which_nobody_knows_when_it_was_told_counts() -> None:
         b'{"device":"right","published_utc":null}',
         b'{"device":"a/b","published_utc":null}',
         b'{"device":"left","published_utc":"yesterday"}',
+        *BROKEN,
     ],
 )
 def test_what_is_no_state_of_the_topics_device_tells_of_nobody(payload: bytes) -> None:

@@ -24,6 +24,8 @@ from vskd_stream.samples import IDENTIFIER
 from vskd_stream.topics import state_topic, status_topic
 
 _NODE = "vskd_"
+_UNREADABLE = (ValueError, RecursionError)
+"""What msgspec raises of hostile JSON: also of text that is no UTF-8, and of what is nested too deeply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def is_ours(payload: bytes) -> bool:
     """Whether an entry says that we made it: others may have names like ours."""
     try:
         return msgspec.json.decode(payload, type=_Made).origin.name == entities.MAKER
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return False
 
 
@@ -159,7 +161,7 @@ def _state(payload: bytes) -> _State | None:
     """Anyone may have written it: None if it is no state."""
     try:
         state = msgspec.json.decode(payload, type=_State)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
     if IDENTIFIER.fullmatch(state.device) is None:
         return None
