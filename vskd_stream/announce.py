@@ -58,6 +58,10 @@ class Announcer:
         """Take a device's next cut, with the model's probabilities if it is a window."""
         timing = self._timing(cut.clock)
         tells_scores = self._scores and not pipeline.preferences.withholds
+        if isinstance(cut.piece, Window):
+            newest_s = (cut.piece.end_sample - 1) / self._manifest.sampling_rate_hz
+            # A device whose own clock is ahead cannot be told from one that is early.
+            pipeline.ledger.latency.observe(max(0.0, timing.published_utc_s - timing.utc_s(newest_s)))
         if tells_scores and isinstance(cut.piece, Window) and probabilities is not None:
             scores = Scores(pipeline.device, cut.piece.end_sample, probabilities)
             self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))

@@ -317,8 +317,11 @@ class Daemon:
     def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
         if self._devices.serves(job.pipeline):
             self._announcer.announce(job.pipeline, job.cut, probabilities)
+        elif probabilities is not None:
+            job.pipeline.ledger.windows.drop("paused", 1)
 
     def _skipped(self, job: Job, reason: Skipped) -> None:
+        job.pipeline.ledger.windows.drop(reason, 1)
         self._tally.drop(job.pipeline.device, reason, _SKIPPED[reason])
         self._devices.skipped(job.pipeline.device, time.time())
 

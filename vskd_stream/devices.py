@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from vskd_stream.bundle import Bundle
 from vskd_stream.errors import DecodeError, VskdError
 from vskd_stream.health import Health, HealthMonitor
+from vskd_stream.ledger import Flow, Ledger
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
@@ -29,6 +30,9 @@ class Devices:
         self._tally = tally
         self._pipelines: dict[str, Pipeline] = {}
         self._monitors: dict[str, HealthMonitor] = {}
+        self._ledgers: dict[str, Ledger] = {}
+        self.unserved = Flow()
+        """Samples of devices beyond ``limits.max_devices``."""
         self._paused: set[str] = set()
 
     def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
@@ -70,6 +74,10 @@ class Devices:
             if pipeline is None or not pipeline.preferences.silent:
                 yield device, monitor
 
+    def ledger(self, device: str) -> Ledger:
+        """What became of a device's samples and windows; KeyError if it was never heard."""
+        return self._ledgers[device]
+
     def health(self, device: str, now_s: float) -> Health | None:
         """How well a device's samples arrived until ``now_s`` (UTC seconds); None while it is paused."""
         pipeline = self._pipelines.get(device)
@@ -91,7 +99,10 @@ class Devices:
         """
         self._check_known(device)
         self._paused.add(device)
-        return self._pipelines.pop(device, None)
+        pipeline = self._pipelines.pop(device, None)
+        if pipeline is not None:
+            pipeline.abandon("paused")
+        return pipeline
 
     def resume(self, device: str) -> None:
         """Take a device's samples again, with nothing remembered of those before.
@@ -113,10 +124,12 @@ class Devices:
     ) -> Iterator[tuple[Pipeline, Cut]]:
         if samples.device in self._paused:
             self._monitors[samples.device].heard(arrival_s)
+            _refuse(self._ledgers[samples.device].samples, samples, "paused")
             self._tally.drop(samples.device, "paused", "until the command resume")
             return
         pipeline = self._pipeline(samples.device, reorder_horizon_s)
         if pipeline is None:
+            _refuse(self.unserved, samples, "device_limit")
             self._tally.drop(
                 samples.device, "device_limit", "limits.max_devices other devices are served already"
             )
@@ -146,6 +159,7 @@ class Devices:
                 reorder_horizon_s=reorder_horizon_s,
                 no_data_after_s=self._settings.no_data_after_s,
                 preferences=self._settings.preferences(device),
+                ledger=self._ledgers.setdefault(device, Ledger()),
             )
         return pipeline
 
@@ -164,4 +178,10 @@ class Devices:
         for cut in cuts:
             if isinstance(cut.piece, Gap):
                 self._tally.gap(pipeline.device, cut.piece.reason, cut.piece.detail)
+                pipeline.ledger.gaps[cut.piece.reason] += 1
             yield pipeline, cut
+
+
+def _refuse(flow: Flow, samples: Samples, reason: str) -> None:
+    flow.taken += len(samples) + samples.discarded
+    flow.drop(reason, len(samples) + samples.discarded)

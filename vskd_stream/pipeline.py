@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vskd_stream.clock import ClockFit, ClockReading, StreamClock
 from vskd_stream.events import ActivityEvent, Decider
+from vskd_stream.ledger import Ledger
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.manifest import Manifest
 from vskd_stream.reorder import Reorderer
@@ -58,16 +59,19 @@ class Pipeline:
         reorder_horizon_s: float,
         no_data_after_s: float,
         preferences: Preferences = NO_PREFERENCES,
+        ledger: Ledger | None = None,
     ) -> None:
+        """``ledger`` outlives the pipeline, as its device does; None: one of its own."""
         self.device = device
         self.preferences = preferences
+        self.ledger = ledger or Ledger()
         self._clock = StreamClock()
         self._counts: Counter[str] = Counter()
         self._rate_hz = manifest.sampling_rate_hz
         self._window_samples, self._hop_samples = manifest.window_samples, manifest.hop_samples
         self._max_gap_s = manifest.max_gap_s
         self._no_data_after_s = no_data_after_s
-        self._reorderer = Reorderer(horizon_s=reorder_horizon_s)
+        self._reorderer = Reorderer(horizon_s=reorder_horizon_s, flow=self.ledger.samples)
         self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
         self._cutter = WindowCutter(window_samples=manifest.window_samples, hop_samples=manifest.hop_samples)
         self._decider = Decider(
@@ -84,10 +88,15 @@ class Pipeline:
 
     def cut(self, samples: Samples, *, arrival_s: float) -> list[Cut]:
         """Take a batch that arrived at ``arrival_s`` (UTC seconds); return the windows it completes."""
+        flow = self.ledger.samples
+        flow.taken += len(samples) + samples.discarded
+        flow.drop("unusable_samples", samples.discarded)
         if self.preferences.silent:
+            flow.drop("silenced", len(samples))
             return []
         if samples.sampling_rate_hz < LEAST_RATE * self._rate_hz:
             self._counts["rate_too_low"] += 1
+            flow.drop("rate_too_low", len(samples))
             return []
         if samples.discarded:
             self._counts["unusable_samples"] += samples.discarded
@@ -138,6 +147,7 @@ class Pipeline:
         if isinstance(cut.piece, Gap):
             return self._decider.gap(cut.piece)
         assert probabilities is not None
+        self.ledger.windows.used += 1
         scores = Scores(self.device, cut.piece.end_sample, probabilities)
         return self._decider.push(scores, unrest_g=unrest_g(cut.piece.acc_g))
 
@@ -152,6 +162,10 @@ class Pipeline:
     def stop(self, reason: Literal["stopped", "paused"] = "stopped") -> list[ActivityEvent]:
         """End what goes on: we stop, or are to pause."""
         return self._decider.stop(reason)
+
+    def abandon(self, reason: str) -> None:
+        """Count what is still held as dropped: this pipeline is not asked again."""
+        self.ledger.samples.drop(reason, sum(map(len, self._reorderer.flush())))
 
     def push(self, samples: Samples, *, arrival_s: float, classify: Classify) -> list[ActivityEvent]:
         """``cut``, classify and ``decide`` at once."""
@@ -168,6 +182,7 @@ class Pipeline:
 
     def _cut_ordered(self, batch: Samples, arrival_s: float) -> list[Cut]:
         cuts: list[Cut] = []
+        self.ledger.samples.used += len(batch)
         if self._last_s is not None:
             step_s = float(batch.t_s[0]) - self._last_s
             if step_s <= 0.0 or step_s > CLOCK_JUMP_S:
@@ -190,12 +205,14 @@ class Pipeline:
 
     def _checked(self, window: Window) -> list[Window | Gap]:
         """The window; or, where its samples cannot be what they claim to be, once that they cannot."""
+        self.ledger.windows.taken += 1
         # A verdict is known before any window that ends behind it, however the stream is cut.
         self._apply_verdicts(until_s=(window.end_sample - 1) / self._rate_hz)
         begin_s = (window.end_sample - self._window_samples) / self._rate_hz
         if self._finding is None and begin_s >= self._trusted_from_s:
             return [window]
         self._counts["suspect_windows"] += 1
+        self.ledger.windows.drop("suspect_windows", 1)
         if self._finding is None or self._is_finding_told:
             return []
         self._is_finding_told = True

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vskd_stream.ledger import Flow
 from vskd_stream.samples import Samples
 
 _REMEMBERED = 256
@@ -26,10 +27,14 @@ _RESTART_RUN = 3
 
 
 class Reorderer:
-    """One stream's order. ``counts`` names what was dropped: batches, but for ``overlap`` (samples)."""
+    """One stream's order. ``counts`` names what was dropped: batches, but for ``overlap`` (samples).
 
-    def __init__(self, *, horizon_s: float) -> None:
+    ``flow`` is told how many samples each of these costs.
+    """
+
+    def __init__(self, *, horizon_s: float, flow: Flow | None = None) -> None:
         self._horizon_s = horizon_s
+        self._flow = flow or Flow()
         self.counts: Counter[str] = Counter()
         self._seen: dict[tuple[int | None, float], None] = {}
         self._held: list[Samples] = []
@@ -46,6 +51,7 @@ class Reorderer:
         key = (samples.sequence, float(samples.t_s[0]))
         if key in self._seen:
             self.counts["duplicate"] += 1
+            self._flow.drop("duplicate", len(samples))
             return []
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
@@ -54,6 +60,7 @@ class Reorderer:
             self._late_run += 1
             if self._late_run < _RESTART_RUN and self._last_s - samples.t_s[-1] <= _RESTART_BACK_S:
                 self.counts["late"] += 1
+                self._flow.drop("late", len(samples))
                 return []
             released = self.flush()
             self._last_s = self._next_sequence = None
@@ -101,6 +108,7 @@ class Reorderer:
         if self._last_s is not None and samples.t_s[0] <= self._last_s:
             first = int(np.searchsorted(samples.t_s, self._last_s, side="right"))
             self.counts["overlap"] += first
+            self._flow.drop("overlap", first)
             if first == len(samples):
                 return []
             samples = _from(samples, first)
