@@ -120,7 +120,7 @@ class TestBounds:
         for seq in range(1, 6001, 20):
             batch = [stored(s, next(kinds), (s - 1) // 4, padding=200) for s in range(seq, seq + 20)]
             drops += store.write(batch, now_s=NOW_S)
-            assert store._bytes <= 2**20
+            assert store.size_bytes <= 2**20
         assert store.count + len(drops) == 6000
         files = sum(file.stat().st_size for file in path.parent.iterdir())
         # Pages are half full at worst, and a log lies beside them.
@@ -175,10 +175,10 @@ def test_a_write_that_fails_changes_nothing(path: Path) -> None:
         store.write([stored(2, "end"), stored(1)], now_s=NOW_S)
     assert (seqs(store), store.count) == ([1], 1)
     assert len(store.goes_on()) == 1
-    before = store._bytes
+    before = store.size_bytes
     store.close()
     store = opened(path)
-    assert store._bytes == before
+    assert store.size_bytes == before
     store.close()
 
 

@@ -49,6 +49,8 @@ class Report:
     """Whether events wait that were not handed out."""
     found: int = 0
     """Events of an earlier run that only now could be read."""
+    size_bytes: int = 0
+    """Of all events that wait."""
 
 
 class Keeper:
@@ -143,7 +145,8 @@ class Keeper:
             found = self._return_to_disk()
         loaded = self._load(load) if load else None
         drops, self._drops = self._drops, []
-        return Report(drops, loaded, self._is_behind(), found)
+        size_bytes = sum(store.size_bytes for store in self._stores)
+        return Report(drops, loaded, self._is_behind(), found, size_bytes)
 
     def close(self) -> int:
         """Note what is to be noted, and let the file go; returns how many events end with us."""

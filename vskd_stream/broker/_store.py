@@ -109,7 +109,8 @@ class Store:
         """
         self.count = 0
         """Events that wait."""
-        self._bytes = 0
+        self.size_bytes = 0
+        """Of those, what the bound counts."""
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._max_events = max_events
@@ -195,13 +196,13 @@ class Store:
         if (found := self._one("PRAGMA quick_check(1)")) != "ok":
             raise ForeignError(found)
         size = f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM event"  # noqa: S608
-        self.count, self._bytes = run(size).fetchone()
+        self.count, self.size_bytes = run(size).fetchone()
 
     def _insert(self, event: StoredEvent, now_s: float) -> None:
         row = _row(event)
         self._connection.execute(_PUT_EVENT, (*row, now_s if now_s > _FIRST_DATE_S else None))
         self.count += 1
-        self._bytes += sum(map(len, row[3:])) + _ROW_BYTES
+        self.size_bytes += sum(map(len, row[3:])) + _ROW_BYTES
         if event.type == "end":
             ended = (event.publication.topic, event.id)
             self._connection.execute("DELETE FROM open WHERE topic = ? AND id = ?", ended)
@@ -213,7 +214,7 @@ class Store:
         delete = f"DELETE FROM event WHERE {where} RETURNING seq, type, id, topic, {_SIZE}"  # noqa: S608
         rows = self._connection.execute(delete, values).fetchall()
         self.count -= len(rows)
-        self._bytes -= sum(size for *_, size in rows)
+        self.size_bytes -= sum(size for *_, size in rows)
         return [(seq, type_, id_, topic) for seq, type_, id_, topic, _ in rows]
 
     def _expired(self, now_s: float) -> Iterator[Drop]:
@@ -227,7 +228,7 @@ class Store:
 
         So nobody waits for ever for the end of what he saw start.
         """
-        while self._bytes > self._max_bytes or (
+        while self.size_bytes > self._max_bytes or (
             self._max_events is not None and self.count > self._max_events
         ):
             gone = (
@@ -247,13 +248,13 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = self.count, self._bytes
+        before = self.count, self.size_bytes
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            self.count, self._bytes = before
+            self.count, self.size_bytes = before
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise

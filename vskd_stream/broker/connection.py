@@ -108,6 +108,7 @@ class MqttConnection:
         self._backoff = backoff or Backoff()
         self._monotonic_s = monotonic_s
         self._outbox = Outbox(max_queued=max_queued, journal=journal)
+        self._journal = journal
         if journal is not None:
             journal.on_report = self._journal_reports
         self._link: Link | None = None
@@ -122,6 +123,16 @@ class MqttConnection:
     def waiting(self) -> int:
         """Messages of QoS 1 that no broker has acknowledged yet."""
         return len(self._outbox)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the events that wait in the journal; 0 without one."""
+        return 0 if self._journal is None else self._journal.size_bytes
+
+    @property
+    def replayed(self) -> int:
+        """Events that were sent flagged as replayed."""
+        return self._outbox.replayed
 
     async def run(self) -> None:
         """Keep the connection until ``close``; if this is cancelled instead, the last will is published."""

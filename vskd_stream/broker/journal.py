@@ -56,6 +56,8 @@ class Journal:
         """The number of the last event."""
         self.count = 0
         """Events that were not forgotten yet."""
+        self.size_bytes = 0
+        """Of the events that wait, as far as the thread has told."""
         self._keeper = keeper
         self._max_pending = max_pending
         self._patience_s = patience_s
@@ -163,7 +165,7 @@ class Journal:
 
     def _take(self, report: Report, last_seq: int) -> None:
         self._stored_to = max(self._stored_to, last_seq)
-        self._is_behind = report.is_behind
+        self._is_behind, self.size_bytes = report.is_behind, report.size_bytes
         self.count += report.found
         self._calm()
         if self._stored_to < self.last_seq:

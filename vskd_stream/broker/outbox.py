@@ -65,6 +65,8 @@ class Outbox:
         self._replay_to = 0
         """The last event (by number, or by place) that was made before this connection."""
         self._is_loading = False
+        self.replayed = 0
+        """Events that were sent flagged, repetitions included."""
 
     def __len__(self) -> int:
         return self.unstored + (self._journal.count if self._journal else 0)
@@ -116,20 +118,17 @@ class Outbox:
         message = next(iter(self._queue.values()), None)
         if message is None:
             return None
-        number = message.place
         if message.seq is not None:
             assert self._journal is not None
             if not self._journal.is_stored(message.seq):
                 return None
-            number = message.seq
         publication = message.publication
-        if message.event_type is not None and number <= self._replay_to:
-            return hindsight.replayed(publication)
-        return publication
+        return hindsight.replayed(publication) if self._is_replay(message) else publication
 
     def sent(self, mid: int) -> None:
         """The head has been sent under this id."""
-        self._in_flight[mid] = self._pop()
+        message = self._in_flight[mid] = self._pop()
+        self.replayed += self._is_replay(message)
 
     def discard(self) -> Publication:
         """Take the head out: nobody will ever accept it."""
@@ -172,6 +171,10 @@ class Outbox:
                 self._hold(event.seq, event.type, event.publication)
         self._refill()
         return drops
+
+    def _is_replay(self, message: _Message) -> bool:
+        number = message.place if message.seq is None else message.seq
+        return message.event_type is not None and number <= self._replay_to
 
     def _is_on_its_way(self, drop: Drop) -> bool:
         message = None if drop.seq is None else self._held.get(drop.seq)
