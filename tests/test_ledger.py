@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -73,10 +74,8 @@ STEPS = st.one_of(
 
 
 def commanded(devices, command, device):
-    try:
+    with contextlib.suppress(VskdError):
         getattr(devices, command)(device)
-    except VskdError:
-        pass
 
 
 @given(st.lists(STEPS, max_size=60), st.sampled_from([0.0, 2.0]))

@@ -384,3 +384,35 @@ def test_a_bluetooth_device_is_checked(entry: dict[str, Any]) -> None:
 def test_two_bluetooth_devices_have_two_ids() -> None:
     entry = {"device": "chest", "profile": "polar"}
     assert refusal(bluetooth=[entry, entry]) == [((), "value_error")]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"port": 9464},
+        {"port": 9464, "listen": "::1"},
+        {"port": 9464, "listen": "localhost"},
+        {"port": 9464, "listen": "0.0.0.0", "token_file": "token"},
+        {"socket": "/run/vskd/http.sock"},
+        {"socket": "http.sock", "token_file": "token"},
+    ],
+)
+def test_http_stays_on_this_machine_or_asks_for_a_token(keys) -> None:
+    assert settings(http=keys).http is not None
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({}, "give port or socket"),
+        ({"port": 1, "socket": "a.sock"}, "give port or socket"),
+        ({"port": 9464, "listen": "0.0.0.0"}, "give token_file"),
+        ({"port": 9464, "listen": "192.168.1.2"}, "give token_file"),
+        ({"port": 9464, "listen": "localhost.evil.example"}, "give token_file"),
+        ({"socket": "/" + "a" * 107}, "at most 107 bytes"),
+        ({"socket": "a.sock", "listen": "127.0.0.1"}, "listen goes with port"),
+    ],
+)
+def test_http_for_everybody_without_a_token_is_refused(keys, words) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(http=keys)

@@ -21,6 +21,7 @@ from vskd_stream.errors import (
     BrokerError,
     BundleError,
     ConfigError,
+    HttpError,
     LinkError,
     OptionError,
     RecordingError,
@@ -33,6 +34,7 @@ _EXIT_CODES: dict[type[VskdError], int] = {
     BundleError: os.EX_DATAERR,
     RecordingError: os.EX_DATAERR,
     BrokerError: os.EX_UNAVAILABLE,
+    HttpError: os.EX_UNAVAILABLE,
     LinkError: os.EX_UNAVAILABLE,
     OptionError: os.EX_CONFIG,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import ipaddress
 import json
 import math
 import os
@@ -19,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from vskd_stream.errors import ConfigError
-from vskd_stream.settings import EmbeddedBroker, MqttSource, RemoteBroker, Settings
+from vskd_stream.settings import EmbeddedBroker, Http, MqttSource, RemoteBroker, Settings, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -521,6 +520,17 @@ def read_password(broker: RemoteBroker, *, environ: Mapping[str, str]) -> str | 
     return _first_line(Path(folder) / broker.password_credential, key, private=False)
 
 
+def read_token(http: Http) -> str | None:
+    """The token that whoever asks over HTTP must send, the first line of a file; None if none is needed.
+
+    Raises:
+        ConfigError: The file cannot be read, is empty or too long, or is open to every user.
+    """
+    if http.token_file is None:
+        return None
+    return _first_line(http.token_file, "http.token_file", private=True)
+
+
 def _open_at_once(path: str, flags: int) -> int:
     # A pipe that nobody writes to would hang the daemon.
     return os.open(path, flags | os.O_NONBLOCK)
@@ -568,12 +578,12 @@ def warnings(settings: Settings) -> list[str]:
 
 def _broker_warnings(broker: EmbeddedBroker | RemoteBroker) -> Iterator[str]:
     if isinstance(broker, EmbeddedBroker):
-        if not _is_loopback(broker.listen):
+        if not is_loopback(broker.listen):
             yield (
                 f"broker.embedded.listen: whoever reaches {broker.listen} may read all and send samples;"
                 " the embedded broker knows no passwords"
             )
-    elif broker.tls is None and not _is_loopback(broker.host):
+    elif broker.tls is None and not is_loopback(broker.host):
         if broker.password_file or broker.password_credential:
             yield f"broker: the password goes to {broker.host} unencrypted; add `tls: {{}}` if it has TLS"
         else:
@@ -585,13 +595,6 @@ def _replay_warnings(key: str, replay: Replay, settings: Settings) -> Iterator[s
         yield f"{key}.topic: no source reads `{replay.topic}`"
     if isinstance(settings.broker, RemoteBroker):
         yield f"{key}: {settings.broker.host} receives recorded samples as if somebody wore the watch now"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _covers(earlier: MqttSource, later: MqttSource) -> bool:

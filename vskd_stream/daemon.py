@@ -38,7 +38,7 @@ from vskd_stream.publication import Publication, Request
 from vskd_stream.recording import Recording
 from vskd_stream.samples import Samples
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
-from vskd_stream.settings import RemoteBroker, Replay, Settings
+from vskd_stream.settings import Http, RemoteBroker, Replay, Settings
 from vskd_stream.sources.replay import replay
 from vskd_stream.tally import Tally
 from vskd_stream.topics import command_filter, will
@@ -87,6 +87,7 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
         endpoint=endpoint,
         replays=replays,
         journal=_journal_of(settings, environ),
+        http_token=config.read_token(settings.http) if settings.http else None,
     )
 
 
@@ -156,8 +157,10 @@ class Daemon:
         endpoint: Endpoint,
         replays: Iterable[tuple[Replay, Recording]] = (),
         journal: Journal | None = None,
+        http_token: str | None = None,
     ) -> None:
         self._settings = settings
+        self._http_token = http_token
         self._replays = tuple(replays)
         self._journal = journal
         self._tally = Tally()
@@ -172,7 +175,7 @@ class Daemon:
             max_queued=settings.limits.max_queued_windows,
         )
         self._bluetooth = _bluetooth(settings, deliver=self._take, tally=self._tally)
-        origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
+        origin = self._origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
         discovery = presence.discovery_of(settings, bundle=bundle, origin=origin)
         self._home_assistant = settings.home_assistant.status_topic if discovery else None
         subscriptions = self._devices.reader.topic_filters
@@ -247,6 +250,8 @@ class Daemon:
                 tasks.create_task(self._summarise(), name="summary"),
                 tasks.create_task(self._presence.run(), name="presence"),
             ]
+            if self._settings.http is not None:
+                sources.append(await self._observe(self._settings.http, stack, tasks))
             if broker is not None:
                 sources.append(tasks.create_task(broker.watch(), name="broker"))
             if self._bluetooth is not None:
@@ -267,6 +272,29 @@ class Daemon:
             await self._connection.close(self._announcer.farewell())
             worker.cancel()
         _log.info("stopped", **self._summary())
+
+    async def _observe(
+        self, settings: Http, stack: contextlib.AsyncExitStack, tasks: asyncio.TaskGroup
+    ) -> asyncio.Task[None]:
+        # Who is not asked over HTTP does without a parser of it and Prometheus' client.
+        from vskd_stream.http import Address, HttpServer
+        from vskd_stream.observe import Observer
+
+        observer = Observer(
+            devices=self._devices,
+            connection=self._connection,
+            tally=self._tally,
+            origin=lambda: self._origin,
+            has_outbox=lambda: self._journal is not None,
+            max_devices=self._settings.limits.max_devices,
+            no_data_after_s=self._settings.no_data_after_s,
+            bluetooth=self._bluetooth,
+        )
+        address = Address(settings.listen, settings.port or 0, settings.socket)
+        server = HttpServer(address, observer.routes, token=self._http_token)
+        await stack.enter_async_context(server)
+        _log.info("http listening", address=str(settings.socket or f"{settings.listen} port {server.port}"))
+        return tasks.create_task(observer.run(), name="observer")
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
         if self._journal is None:

@@ -74,6 +74,10 @@ class Devices:
             if pipeline is None or not pipeline.preferences.silent:
                 yield device, monitor
 
+    def ledgers(self) -> Iterator[Ledger]:
+        """Of every device, those that are not to be told of included."""
+        return iter(self._ledgers.values())
+
     def ledger(self, device: str) -> Ledger:
         """What became of a device's samples and windows; KeyError if it was never heard."""
         return self._ledgers[device]

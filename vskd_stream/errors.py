@@ -62,6 +62,15 @@ class BrokerError(VskdError):
         self.reason = reason
 
 
+class HttpError(VskdError):
+    """An address that the HTTP server cannot have."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"http, {address}: {reason}; choose another address, or end who has it")
+        self.address = address
+        self.reason = reason
+
+
 class OptionError(VskdError):
     """Options of a Bluetooth device that its profile does not take."""
 

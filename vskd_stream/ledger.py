@@ -1,4 +1,4 @@
-"""What became of one device's samples and windows: all that went in was used, waits, or was dropped by name."""
+"""What became of a device's samples and windows: what went in was used, waits, or was dropped by name."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ from vskd_stream.errors import VskdError
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.samples import IDENTIFIER
 
+_MAX_SOCKET_BYTES = 107
+"""What Linux has room for in an address."""
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -80,6 +83,14 @@ def _topic_filter(value: str) -> str:
     if levels[0] == "$share":
         raise ValueError("a shared subscription would hand this gateway only some of a device's samples")
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it; of names, no more than `localhost` is believed."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _service(value: str) -> str:
@@ -425,6 +436,33 @@ class HomeAssistant(_Settings):
     """A device that has told nothing for so many days leaves Home Assistant until it speaks again."""
 
 
+class Http(_Settings):
+    """Where the gateway tells how it is: `/healthz`, `/readyz`, `/metrics`."""
+
+    listen: Host = "127.0.0.1"
+    """Address to listen on; beyond loopback only with `token_file`, for the answers name every device."""
+    port: Port | None = None
+    """TCP port, such as 9464; either this or `socket`."""
+    socket: FilePath | None = None
+    """Unix socket to listen on, made anew at every start; its group may use it."""
+    token_file: FilePath | None = None
+    """File whose first line is a token; whoever asks must send it, as `Authorization: Bearer ...`."""
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.port is None) == (self.socket is None):
+            raise ValueError("give port or socket, one of them")
+        if self.socket is not None and len(str(self.socket).encode()) > _MAX_SOCKET_BYTES:
+            raise ValueError(f"socket: at most {_MAX_SOCKET_BYTES} bytes, its folder's path included")
+        if self.socket is not None and "listen" in self.model_fields_set:
+            raise ValueError("listen goes with port; a socket has its path")
+        if self.socket is None and self.token_file is None and not is_loopback(self.listen):
+            raise ValueError(
+                f"whoever reaches {self.listen} could read all of it; give token_file, or loopback"
+            )
+        return self
+
+
 class Log(_Settings):
     """What the daemon tells on standard error."""
 
@@ -510,6 +548,8 @@ class Settings(_Settings):
     """How devices appear in Home Assistant, by its MQTT discovery."""
     commands: StrictBool = True
     """Take commands on `vskd/<gateway>/cmd/<command>`: whoever may publish there may pause a device."""
+    http: Http | None = None
+    """Tell health and metrics over HTTP; absent: not at all."""
     log: Log = Log()
     """What the daemon tells on standard error."""
 
