@@ -75,7 +75,10 @@ def _fuzz(name: str, *arguments: str) -> None:
         arguments = ("-merge=1", *merge.split(":"))
     else:
         for number, seed in enumerate(target.seeds()):
-            with contextlib.suppress(FileExistsError), Path(arguments[-1], f"seed-{number}").open("xb") as file:
+            with (
+                contextlib.suppress(FileExistsError),
+                Path(arguments[-1], f"seed-{number}").open("xb") as file,
+            ):
                 file.write(seed)
     length = f"-max_len={target.max_bytes}"
     atheris.Setup([sys.argv[0], length, *arguments], target.run)

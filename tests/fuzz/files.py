@@ -21,6 +21,12 @@ _GRAPH = b"\x08\x08\x3a\x02\x0a\x00"
 _RAW, _SEALED = b"r", b"s"
 
 
+def _check_words(*problems: str) -> None:
+    assert problems
+    assert all(0 < len(words) < 2000 for words in problems), problems
+    assert all(character.isprintable() for words in problems for character in words), problems
+
+
 @functools.cache
 def _file() -> Path:
     return Path(tempfile.mkdtemp(prefix="vskd-fuzz-")) / "input"
@@ -36,8 +42,7 @@ def run_config(data: bytes) -> None:
     try:
         settings = config.load(_written(data))
     except ConfigError as error:
-        assert error.problems
-        assert all(line.isprintable() for line in error.problems), error.problems
+        _check_words(*error.problems)
         return
     config.warnings(settings)
     for device in settings.devices:
@@ -57,7 +62,7 @@ def run_bundle(data: bytes) -> None:
     try:
         loaded = bundle.load(_written(file))
     except BundleError as error:
-        assert len(error.reason) < 2000
+        _check_words(error.reason)
         return
     assert loaded.golden.windows.shape[1:] == (3, loaded.manifest.window_samples)
     assert np.isfinite(loaded.golden.probabilities).all()
@@ -105,7 +110,7 @@ def run_recording(data: bytes) -> None:
                 assert message.topic
                 last_s = message.arrival_s
         except RecordingError as error:
-            assert len(error.reason) < 2000
+            _check_words(error.reason)
 
 
 def recording_seeds() -> Iterator[bytes]:
@@ -116,5 +121,3 @@ def recording_seeds() -> Iterator[bytes]:
     small = b'{"schema_version":1,"created":"2026-01-01T00:00:00Z"}'
     frame = b"\x93\xcb\x41\xd9\x55\x55\x55\x55\x55\x55\xa1t\xc4\x02{}"
     yield b"\n".join((lines[0], small, b"")) + (len(frame).to_bytes(4, "little") + frame) * 2
-
-

@@ -26,7 +26,7 @@ TARGETS: dict[str, Target] = {
     "ble": Target(ble.run, ble.seeds, 1024),
     "bundle": Target(files.run_bundle, files.bundle_seeds, 4096),
     "commands": Target(messages.run_commands, messages.command_seeds, 1024),
-    "config": Target(files.run_config, files.config_seeds, 2048),
-    "mqtt": Target(messages.run_mqtt, messages.mqtt_seeds, 2048),
+    "config": Target(files.run_config, files.config_seeds, 3072),
+    "mqtt": Target(messages.run_mqtt, messages.mqtt_seeds, 4096),
     "recording": Target(files.run_recording, files.recording_seeds, 3072),
 }
