@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_MAX_REASON = 1000
+
 
 class VskdError(Exception):
     """Anything this package refuses; its text is one sentence for a person."""
@@ -25,10 +27,17 @@ class ImageSpecError(VskdError):
     """An image that cannot be made: a bad ``ImageSpec``, or a window or output it does not fit."""
 
 
+def _shown(reason: str) -> str:
+    """The reason without what a terminal would obey: a stranger's file may have had it quoted."""
+    cut = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}..."
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in cut)
+
+
 class BundleError(VskdError):
     """A file that is no usable model bundle."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        reason = _shown(reason)
         super().__init__(f"model bundle {path}: {reason}")
         self.path = path
         self.reason = reason
@@ -38,6 +47,7 @@ class RecordingError(VskdError):
     """A file that is no recording, or is damaged from some byte on."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        reason = _shown(reason)
         super().__init__(f"recording {path}: {reason}")
         self.path = path
         self.reason = reason
