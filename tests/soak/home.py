@@ -40,7 +40,7 @@ from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 from vskd_stream.topics import will
 from vskd_stream.vitals import Vitals
-from vskd_stream.worker import Job, Worker
+from vskd_stream.worker import Job, Skipped, Worker
 
 STEP_S = BATCH / RATE_HZ
 _BEGIN_S = 1.79e9
@@ -77,7 +77,7 @@ class Weight:
         """Measured, after what is garbage has gone."""
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        files = len(os.listdir("/proc/self/fd"))
+        files = sum(1 for _ in Path("/proc/self/fd").iterdir())
         return cls(
             pages * os.sysconf("SC_PAGE_SIZE"), len(asyncio.all_tasks()), files, threading.active_count()
         )
@@ -110,7 +110,12 @@ class Home:
         origin = Origin("soak", "tiny", loaded.sha256, "soak")
         self.devices = Devices(settings, bundle=loaded, tally=self.tally)
         self.worker = Worker(
-            Classifier(loaded).classify, deliver=self._deliver, on_drop=self._shed, max_queued=_MAX_QUEUED
+            Classifier(loaded).classify,
+            deliver=self._deliver,
+            on_skip=self._skipped,
+            hop_samples=loaded.manifest.hop_samples,
+            max_widening=loaded.manifest.max_widening,
+            max_queued=_MAX_QUEUED,
         )
         bounds = Bounds(2**22, 604_800.0, max_in_memory=1000)
         self.journal = Journal(
@@ -184,7 +189,7 @@ class Home:
             await self.settle()
             async with asyncio.timeout(_PATIENCE_S):
                 await self.connection.connected.wait()
-                while self.connection.waiting:
+                while self.connection.waiting:  # noqa: ASYNC110 (only the broker knows)
                     await asyncio.sleep(0.01)
             await self.connection.close(self.announcer.farewell())
             await self.journal.close()
@@ -275,9 +280,10 @@ class Home:
         elif probabilities is not None:
             job.pipeline.ledger.windows.drop("paused", 1)
 
-    def _shed(self, job: Job) -> None:
-        job.pipeline.ledger.windows.drop("overload", 1)
-        self.tally.drop(job.pipeline.device, "overload")
+    def _skipped(self, job: Job, reason: Skipped) -> None:
+        job.pipeline.ledger.windows.drop(reason, 1)
+        self.tally.drop(job.pipeline.device, reason)
+        self.devices.skipped(job.pipeline.device, self.now_s)
 
     def _publish(self, publication: Publication) -> None:
         self.books.messages += publication.qos
