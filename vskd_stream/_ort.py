@@ -10,6 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
+VERSION: str = onnxruntime.__version__
 _FATAL = 4
 
 

@@ -87,6 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="the whole manifest as JSON")
     command.set_defaults(run=_model)
 
+    command = commands.add_parser("bench", help="measure what this machine can do with a model")
+    command.add_argument(
+        "bundle", nargs="*", default=["wrist"], help="files, or names of shipped bundles (wrist), to compare"
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=_bench)
+
     command = commands.add_parser("discovery", help="what Home Assistant knows us by")
     discovery_cli.add_to(command)
 
@@ -247,6 +254,19 @@ def _scan(options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps([each.as_json() for each in found], indent=2) + "\n")
     else:
         sys.stdout.write(scan.table(found))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from vskd_stream import bench, bundle, logs, runtime
+
+    logs.configure(Log(level="warning"))
+    measured = [bench.measure(bundle.load(bundle.resolve(each))) for each in options.bundle]
+    if options.json:
+        sys.stdout.write(json.dumps([each.as_json() for each in measured], indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(bench.table(each) for each in measured))
+    for each in measured:
+        runtime.remember(each.bundle_sha256, threads=each.threads)
 
 
 def _config_schema(_: argparse.Namespace) -> None:

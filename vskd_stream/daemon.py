@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, presence, recording
+from vskd_stream import __version__, bundle, config, presence, recording, runtime
 from vskd_stream._jit import CACHE_DIRECTORY
 from vskd_stream.announce import Announcer
 from vskd_stream.backoff import Backoff
@@ -78,7 +78,7 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
         _log.warning("no writable cache directory: kernels are compiled at every start; set NUMBA_CACHE_DIR")
     for warning in config.warnings(settings):
         _log.warning(warning)
-    classifier = Classifier(loaded)
+    classifier = Classifier(loaded, threads=runtime.threads(loaded.sha256))
     classifier.warm()
     return Daemon(
         settings,

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.models import tiny_bundle
+from vskd_stream import bench, bundle, cli, runtime
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    path = tiny_bundle(tmp_path_factory.mktemp("bench") / "tiny.onnx")
+    return bench.measure(bundle.load(path), turns=3)
+
+
+def test_every_stage_has_its_figure(figures):
+    stages = [figures.decode_us, figures.cut_us, figures.copy_us, figures.image_us, figures.decide_us]
+    assert min(stages) > 0
+    assert figures.memory_kib > 0
+    assert figures.devices == min(figures.loop_devices, figures.model_devices) > 0
+
+
+def test_the_fastest_in_batches_is_chosen_of_those_that_leave_a_core_for_the_rest(figures):
+    best = min(figures.tried, key=lambda each: each.batch_ms)
+    assert figures.threads == best.threads
+    assert figures.tried[0].threads == 1
+
+
+def test_the_table_tells_what_was_chosen_and_what_is_not_in_it(figures):
+    table = bench.table(figures)
+    assert f"{figures.threads} thread" in next(line for line in table.splitlines() if "chosen" in line)
+    assert "broker and network are not included" in table
+    assert figures.machine in table
+
+
+def test_the_command_prints_one_object_a_bundle_and_remembers_the_choice(
+    figures, tmp_path, capsys, monkeypatch
+):
+    path = tiny_bundle(tmp_path / "tiny.onnx")
+    remembered = {}
+    monkeypatch.setattr(bench, "measure", lambda loaded: figures)
+    monkeypatch.setattr(runtime, "remember", lambda sha256, *, threads: remembered.update({sha256: threads}))
+
+    assert cli.main(["bench", "--json", str(path)]) == 0
+
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["devices"] == figures.devices
+    assert remembered == {figures.bundle_sha256: figures.threads}
