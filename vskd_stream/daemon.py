@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, presence, recording, runtime
+from vskd_stream import __version__, bundle, config, memory, presence, recording, runtime
 from vskd_stream._jit import CACHE_DIRECTORY
 from vskd_stream.announce import Announcer
 from vskd_stream.backoff import Backoff
@@ -80,15 +81,19 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
         _log.warning(warning)
     classifier = Classifier(loaded, threads=runtime.threads(loaded.sha256))
     classifier.warm()
-    return Daemon(
+    daemon = Daemon(
         settings,
-        bundle=loaded,
+        # The session has a copy of the graph of its own.
+        bundle=replace(loaded, graph=b""),
         classifier=classifier,
         endpoint=endpoint,
         replays=replays,
         journal=_journal_of(settings, environ),
         http_token=config.read_token(settings.http) if settings.http else None,
     )
+    del loaded
+    memory.settle()
+    return daemon
 
 
 def _journal_of(settings: Settings, environ: Mapping[str, str]) -> Journal | None:

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-from pathlib import Path
 
 from tests.bench import bench_classify, bench_image
-
-
-def _machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+from vskd_stream import runtime
 
 
 def main() -> None:
@@ -26,8 +15,11 @@ def main() -> None:
         "image_of_copy": figures["image_us"] / figures["copy_us"],
         "pyts_of_image": figures["pyts_us"] / figures["image_us"],
         "torch_of_int8": figures["torch_eager_ms"] / figures["classify_int8_ms"],
+        "pyts_torch_of_sample_to_scores": figures["pyts_torch_eager_ms"]
+        / figures["sample_to_scores_int8_ms"],
+        "pyts_torch_of_batched": figures["pyts_torch_eager_ms"] / figures["classify_int8_batched_ms"],
     }
-    machine = _machine()
+    machine = runtime.machine()
     print(machine)
     for name, value in (figures | ratios).items():
         print(f"  {name:32s} {value:12.3f}")

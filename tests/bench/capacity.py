@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.bench.machine import machine
 from tests.brokers import Mosquitto
 from tests.processes import DaemonProcess, write_config
-from vskd_stream import bundle
+from vskd_stream import bundle, runtime
 
 _CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
@@ -90,7 +89,7 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool) -> dic
     }
     drops = {name: count for name, count in told.items() if name.startswith(("dropped_", "gap_"))}
     return {
-        "machine": machine(),
+        "machine": runtime.machine(),
         "phases_wanted": phases,
         "format": format_,
         **figures,
