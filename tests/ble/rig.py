@@ -83,7 +83,11 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def streaming(
-        self, *devices: BluetoothDevice, patience: Patience = PATIENCE, transcribe: Take | None = None
+        self,
+        *devices: BluetoothDevice,
+        patience: Patience = PATIENCE,
+        transcribe: Take | None = None,
+        utc_s: Callable[[], float] = time.time,
     ) -> AsyncIterator[Manager]:
         """Run a manager; at the end it is stopped as the daemon does."""
         manager = Manager(
@@ -93,6 +97,7 @@ class Rig:
             patience=patience,
             backends=self.backends,
             transcribe=transcribe,
+            utc_s=utc_s,
         )
         running = asyncio.create_task(manager.run())
         try:

@@ -133,6 +133,7 @@ async def test_every_sample_of_every_device_comes_out_once_in_g_and_in_time(stac
         for samples in rig.of(case.device):
             check_samples(samples)
             assert samples.sampling_rate_hz == pytest.approx(case.rate_hz)
+            assert samples.counted == (told.clock == "counter"), case.device
             if case.has_gyro:
                 assert samples.gyro_dps is not None
                 np.testing.assert_allclose(samples.gyro_dps, [[1, 0, 0]] * len(samples), atol=0.05)

@@ -5,22 +5,17 @@ A session makes a new one for every connection: nothing is counted over a break.
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream.decode.limits import MAX_RATE_HZ
+from vskd_stream.sources.ble.lateness import STALL_S, Lateness
 
-STALL_S: Final = 0.5
-"""Samples later than this are counted as lost with what came before them: no device holds back more."""
-_WATCHED_S: Final = 0.4
-"""A smaller delay must have lasted so long: bursts pass sooner, connection intervals are below 0.2 s."""
-_LEAST_WATCHED: Final = 8
-_CLOCK_SET_S: Final = 60.0
-"""Later than this is our own clock, set forward: such a silence would have ended the connection."""
-_ROUNDING_PERIODS: Final = 1e-3
+_SAME_EVENT_S: Final = 4e-3
+"""Closer together than two connection events: a burst, whose last packet alone tells what was lost."""
 _PACE_TOLERANCE: Final = 0.1
 """No oscillator of a sensor is further from its nominal rate."""
 _SLOWER_RUN: Final = 8
@@ -32,9 +27,9 @@ class SampleCounter:
     """Times of samples that come without any: a count over the nominal rate, begun at the first arrival.
 
     Loss advances the count, else every later sample would be dated too early. Where the device numbers
-    its packets the session says what was ``lost``; else it shows in arrivals that stay late, because a
-    packet can be late but never early. A device that is slower than its nominal rate looks the same, and
-    is served the same way: its times stay true.
+    its packets the session says what was ``lost``; else ``lateness`` weighs what the arrivals tell, and a
+    burst that follows a loss is dated right. A device that is slower than its nominal rate looks like
+    one that loses, and is served the same way: its times stay true.
     """
 
     def __init__(self, sampling_rate_hz: float, *, numbered: bool = False) -> None:
@@ -44,10 +39,13 @@ class SampleCounter:
         """Samples that never came."""
         self._numbered = numbered
         self._origin_s = 0.0
-        self._count = 0
-        self._least_late_s = float("inf")
-        self._late_s: deque[tuple[float, float]] = deque()
-        """(arrival, lateness) of the last packets."""
+        self._count = 0.0
+        self._ahead = 0.0
+        """What the count is too large by, for losses that were none: a sample takes half a period back."""
+        self._in_packet = 0
+        self._lateness: Lateness | None = None
+        self._last: tuple[float, float] | None = None
+        """(arrival, lateness) of the packet before."""
 
     def take(self, count: int, *, arrival_s: float, lost: int = 0) -> NDArray[np.float64]:
         """Date ``count`` >= 1 samples, the last of which came at ``arrival_s``; ``lost`` went before them.
@@ -55,42 +53,47 @@ class SampleCounter:
         Returns:
             (count,) seconds, strictly increasing from call to call.
         """
-        if self._count == 0:
+        if self._last is None:
             self._origin_s = arrival_s - (count - 1) / self.sampling_rate_hz
-        else:
+        elif self._numbered:
             self._advance(lost)
-        if not self._numbered:
-            self._advance(self._inferred(count, arrival_s))
-        numbers = np.arange(self._count, self._count + count)
-        self._count += count
-        return self._origin_s + numbers / self.sampling_rate_hz
+        elif arrival_s - self._last[0] > min(_SAME_EVENT_S, 0.5 / self.sampling_rate_hz):
+            is_stall = arrival_s - self._last[0] > STALL_S
+            self._advance(self._inferred(*self._last))
+            if is_stall:
+                self._advance(self._inferred(arrival_s, self._late_s(count, arrival_s)))
+        steps = np.ones(count)
+        steps[: math.ceil(2.0 * self._ahead)] = 0.5
+        numbers = self._count + np.concatenate(([0.0], np.cumsum(steps[:-1])))
+        self._count = float(numbers[-1] + steps[-1])
+        self._ahead -= float((1.0 - steps).sum())
+        self._last = arrival_s, self._late_s(0, arrival_s)
+        self._measure(count)
+        return np.asarray(self._origin_s + numbers / self.sampling_rate_hz, np.float64)
 
     def _advance(self, lost: int) -> None:
-        self._count += lost
+        """Leave out ``lost`` samples; or, if negative, take back what was left out."""
         self.lost += lost
-        if lost:
-            lost_s = lost / self.sampling_rate_hz
-            self._late_s = deque((arrival_s, late_s - lost_s) for arrival_s, late_s in self._late_s)
+        repaid = min(self._ahead, float(max(lost, 0)))
+        self._ahead += max(-lost, 0) - repaid
+        self._count += max(lost, 0) - repaid
 
-    def _inferred(self, count: int, arrival_s: float) -> int:
-        """Samples that must have been lost, by how late the packet is against the least late one."""
-        late_s = arrival_s - self._origin_s - (self._count + count - 1) / self.sampling_rate_hz
-        was_set_back = bool(self._late_s) and arrival_s < self._late_s[-1][0]
-        if was_set_back or late_s - self._least_late_s > _CLOCK_SET_S:
-            self._late_s.clear()
-            self._least_late_s = late_s
-        self._least_late_s = min(self._least_late_s, late_s)
-        self._late_s.append((arrival_s, late_s))
-        while self._late_s[0][0] < arrival_s - _WATCHED_S:
-            self._late_s.popleft()
-        if late_s - self._least_late_s > STALL_S:
-            excess_s = late_s - self._least_late_s
-        elif len(self._late_s) >= _LEAST_WATCHED and arrival_s - self._late_s[0][0] > 0.9 * _WATCHED_S:
-            excess_s = min(late_s for _, late_s in self._late_s) - self._least_late_s
-        else:
-            return 0
-        # Whole periods only: rounding up would make the least delay too small, and feed on itself.
-        return int(excess_s * self.sampling_rate_hz + _ROUNDING_PERIODS)
+    def _late_s(self, more: int, arrival_s: float) -> float:
+        """How late the last sample that is dated is, or the one that is ``more`` further, if it came now."""
+        number = self._count - self._ahead + more - 1.0
+        return arrival_s - self._origin_s - number / self.sampling_rate_hz
+
+    def _inferred(self, arrival_s: float, late_s: float) -> int:
+        """Samples that must have been lost before the last packet of a burst, by how late it was."""
+        assert self._lateness is not None
+        return self._in_packet * self._lateness.behind(late_s, arrival_s=arrival_s)
+
+    def _measure(self, count: int) -> None:
+        """Learn how many samples a packet has, at least: so many at once are lost."""
+        in_packet = math.gcd(self._in_packet, count)
+        if in_packet != self._in_packet:
+            self._in_packet = in_packet
+            self._lateness = Lateness(in_packet / self.sampling_rate_hz)
 
 
 class FrameTimes:
