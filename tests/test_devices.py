@@ -9,6 +9,7 @@ from tests.models import acceleration, tiny_bundle
 from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
+from vskd_stream.health import Limits
 from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
@@ -196,3 +197,13 @@ def test_a_source_that_keeps_the_order_is_not_waited_for(devices):
         pieces += [cut.piece for _, cut in devices.take(samples, arrival_s=NOW_S)]
     # Two seconds lie between: over MQTT a batch might yet come that fills them.
     assert [type(piece) for piece in pieces] == [Gap]
+
+
+def test_a_device_is_graded_by_the_limits_that_are_known_of_it(devices):
+    limits = Limits("counted", 2.0, note="no times and no numbers")
+    devices.limit("left", limits)
+    assert devices.health("left", NOW_S) is None
+    receive(devices, "imu/left/samples", payload())
+    measured = devices.health("left", NOW_S)
+    assert measured.limits == limits
+    assert {"no_clock", "range"} <= set(measured.reasons)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.reference.health import Arrival, measures
 from tests.streams import batch, batches
 from vskd_stream.clock import ClockFit
-from vskd_stream.health import GRADES, LIMITS, WINDOW_S, Health, HealthMonitor
+from vskd_stream.health import GRADES, LIMITS, WINDOW_S, Health, HealthMonitor, Limits
 from vskd_stream.samples import Samples
 
 NOW_S = 1.79e9
@@ -216,3 +216,25 @@ def test_every_measure_is_what_counting_everything_anew_gives(steps: list[Any], 
     assert 0.0 <= measured.loss <= 1.0
     assert not math.isnan(measured.loss)
     assert (measured.grade == "excellent") == (not measured.reasons)
+
+
+@pytest.mark.parametrize(
+    ("limits", "grade", "reasons"),
+    [
+        (Limits(), "excellent", ()),
+        (Limits("device", 8.0), "excellent", ()),
+        (Limits("counted", 16.0), "good", ("no_clock",)),
+        (Limits("counted", 2.0), "good", ("no_clock", "range")),
+        (Limits("arrival", 2.0), "fair", ("no_clock", "range")),
+        (Limits("device", 1.0, note="for tables"), "fair", ("range",)),
+    ],
+)
+def test_what_a_device_cannot_do_better_is_in_its_grade(
+    limits: Limits, grade: str, reasons: tuple[str, ...]
+) -> None:
+    monitor = HealthMonitor()
+    arrivals = stream()
+    for arrival in arrivals:
+        feed(monitor, arrival)
+    measured = monitor.read(arrivals[-1].arrival_s, fit=GOOD_FIT, limits=limits)
+    assert (measured.grade, measured.reasons, measured.limits) == (grade, reasons, limits)

@@ -340,6 +340,9 @@ class Daemon:
             await asyncio.sleep(_TICK_S)
             now_s = time.time()
             self._submit(self._devices.tick(now_s))
+            if self._bluetooth is not None:
+                for device, limits in self._bluetooth.limits():
+                    self._devices.limit(device, limits)
             self._vitals.look(now_s)
 
     def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:

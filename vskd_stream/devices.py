@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from vskd_stream.bundle import Bundle
 from vskd_stream.errors import DecodeError, VskdError
-from vskd_stream.health import Health, HealthMonitor
+from vskd_stream.health import UNLIMITED, Health, HealthMonitor, Limits
 from vskd_stream.ledger import Flow, Ledger
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.samples import Gap, Samples
@@ -33,6 +33,7 @@ class Devices:
         self._ledgers: dict[str, Ledger] = {}
         self.unserved = Flow()
         """Samples of devices beyond ``limits.max_devices``."""
+        self._limits: dict[str, Limits] = {}
         self._paused: set[str] = set()
 
     def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
@@ -85,7 +86,14 @@ class Devices:
     def health(self, device: str, now_s: float) -> Health | None:
         """How well a device's samples arrived until ``now_s`` (UTC seconds); None while it is paused."""
         pipeline = self._pipelines.get(device)
-        return None if pipeline is None else self._monitors[device].read(now_s, fit=pipeline.clock_fit)
+        if pipeline is None:
+            return None
+        limits = self._limits.get(device, UNLIMITED)
+        return self._monitors[device].read(now_s, fit=pipeline.clock_fit, limits=limits)
+
+    def limit(self, device: str, limits: Limits) -> None:
+        """Grade a device of the configuration by what it cannot do better."""
+        self._limits[device] = limits
 
     def is_paused(self, device: str) -> bool:
         """Whether the device's samples are dropped."""

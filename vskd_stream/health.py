@@ -20,7 +20,19 @@ Grade = Literal["excellent", "good", "fair", "poor", "unusable"]
 GRADES: tuple[Grade, ...] = ("excellent", "good", "fair", "poor", "unusable")
 """From best to worst."""
 
-Reason = Literal["no_data", "rate_too_low", "loss", "gaps", "rate", "jitter", "drift", "disorder", "overload"]
+Reason = Literal[
+    "no_data",
+    "rate_too_low",
+    "loss",
+    "gaps",
+    "rate",
+    "jitter",
+    "drift",
+    "disorder",
+    "overload",
+    "no_clock",
+    "range",
+]
 
 WINDOW_S = 60
 """What is older than this counts no more."""
@@ -52,12 +64,38 @@ LIMITS: dict[Reason, tuple[float, float, float, float]] = {
     # The part of the windows that were not classified, because the gateway has too much to do. A hop that is
     # doubled delays what is told by a second or two, one of a whole window still misses nothing that lasts.
     "overload": (0.0, 0.5, 0.8, math.inf),
+    # 1: samples are counted, so that a loss which nobody tells of dates a few of them wrong by a period;
+    # 2: they have nothing but their arrivals. Frequencies stay right in both, so neither is poor.
+    "no_clock": (0, 1, 2, math.inf),
+    # By how much 4 g are more than the device's full scale: brisk walking peaks at 2 to 3 g on a wrist, so
+    # that a device of 2 g clips what tells it from others, and one of 1 g clips every movement.
+    "range": (1.0, 2.0, 4.0, math.inf),
 }
 """The worst that is still excellent, good, fair and poor; beyond the last it is unusable. The grade is
 that of the worst measure."""
 
 _HOLE_PERIODS = 1.5
 """A step longer than one period and this many more is a hole: a late sample is not."""
+
+
+Timing = Literal["device", "counted", "arrival"]
+"""Where sample times come from: the device's clock, a count of samples, or nothing but their arrival."""
+_TIMINGS: tuple[Timing, ...] = ("device", "counted", "arrival")
+_WANTED_RANGE_G = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device cannot do better, as far as that is known."""
+
+    timing: Timing | None = None
+    range_g: float | None = None
+    """Full scale: beyond +- this many g it saturates."""
+    note: str = ""
+    """For people: what else to expect of such a device."""
+
+
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +130,7 @@ class Health:
     """19 of 20 of the last batches were late by less than this, against the promptest ones."""
     drift_ppm: float | None
     """By how much the device's clock is slow, or fast if negative; None until it can be told."""
+    limits: Limits = UNLIMITED
 
 
 @dataclass(slots=True)
@@ -172,7 +211,7 @@ class HealthMonitor:
             self._newest_s = None
         self._second(now_s).gaps += 1
 
-    def read(self, now_s: float, *, fit: ClockFit | None) -> Health:
+    def read(self, now_s: float, *, fit: ClockFit | None, limits: Limits = UNLIMITED) -> Health:
         """Grade what was seen until ``now_s`` (UTC seconds), and how well the arrivals ``fit`` a clock."""
         self._second(now_s)
         seconds = self._seconds
@@ -195,6 +234,8 @@ class HealthMonitor:
             "disorder": (late + duplicates) / max(1, late + duplicates + batches),
             "jitter": residual_p95_s or 0.0,
             "drift": abs(drift_ppm or 0.0),
+            "no_clock": 0 if limits.timing is None else _TIMINGS.index(limits.timing),
+            "range": _WANTED_RANGE_G / (limits.range_g or math.inf),
             "overload": min(1.0, skipped / max(1, windows)),
         }
         if rate_hz is not None and self._nominal_hz is not None:
@@ -225,6 +266,7 @@ class HealthMonitor:
             clock=self._clock,
             residual_p95_s=residual_p95_s,
             drift_ppm=drift_ppm,
+            limits=limits,
         )
 
     def _second(self, at_s: float) -> _Second:

@@ -217,6 +217,9 @@ def health_facts(measured: Health) -> dict[str, Any]:
         "clock": measured.clock,
         "residual_p95_ms": None if residual_s is None else round(1000 * residual_s, 1),
         "drift_ppm": None if drift_ppm is None else round(drift_ppm),
+        "timing": measured.limits.timing,
+        "range_g": measured.limits.range_g,
+        "note": measured.limits.note or None,
     }
 
 

@@ -24,6 +24,7 @@ from tests.ble.profiles.devices import (
 from tests.ble.rig import Rig, Stack, status_of, until
 from tests.ble.world import World
 from tests.decode.payloads import check_samples
+from vskd_stream.health import Limits, Timing
 from vskd_stream.settings import BluetoothDevice
 from vskd_stream.sources.ble.manager import Manager
 from vskd_stream.sources.ble.profiles import bangle
@@ -41,15 +42,24 @@ class Case:
     """Of the count in x."""
     options: dict[str, Any] = field(default_factory=dict)
     has_gyro: bool = False
+    timing: Timing = "device"
     stopped_by: tuple[str, bytes] | None = None
     """The last write, by which the device is told to stop."""
 
 
 CASES = [
-    Case("microbit", "microbit", SimulatedMicrobit, 50, 1024),
-    Case("thingy52", "thingy52", SimulatedThingy52, 50, 1024, has_gyro=True),
-    Case("adafruit", "adafruit", SimulatedAdafruit, 50, WRAP, stopped_by=("period", b"\xff\xff\xff\xff")),
-    Case("arduino", "arduino", SimulatedArduino, 50, WRAP, {"sampling_rate_hz": 50}),
+    Case("microbit", "microbit", SimulatedMicrobit, 50, 1024, timing="counted"),
+    Case("thingy52", "thingy52", SimulatedThingy52, 50, 1024, has_gyro=True, timing="counted"),
+    Case(
+        "adafruit",
+        "adafruit",
+        SimulatedAdafruit,
+        50,
+        WRAP,
+        stopped_by=("period", b"\xff\xff\xff\xff"),
+        timing="counted",
+    ),
+    Case("arduino", "arduino", SimulatedArduino, 50, WRAP, {"sampling_rate_hz": 50}, timing="counted"),
     Case(
         "xsens",
         "xsens-dot",
@@ -60,7 +70,16 @@ CASES = [
         has_gyro=True,
         stopped_by=("control", b"\x01\x00\x15"),
     ),
-    Case("witmotion", "witmotion", SimulatedWitMotion, 100, 2048, {"sampling_rate_hz": 100}, has_gyro=True),
+    Case(
+        "witmotion",
+        "witmotion",
+        SimulatedWitMotion,
+        100,
+        2048,
+        {"sampling_rate_hz": 100},
+        has_gyro=True,
+        timing="counted",
+    ),
     Case("movesense", "movesense", SimulatedMovesense, 52, WRAP, stopped_by=("command", b"\x02\x01")),
     Case(
         "movesense-imu",
@@ -126,10 +145,12 @@ async def test_every_sample_of_every_device_comes_out_once_in_g_and_in_time(stac
     async with streaming(stack) as (rig, manager, devices):
         await until(lambda: all(taken(rig, case) >= 60 for case in CASES))
         traits = {case.device: status_of(manager, case.device).traits for case in CASES}
+        limits = dict(manager.limits())
     for case, device in zip(CASES, devices, strict=True):
         told = traits[case.device]
         assert told is not None
         assert told.sampling_rate_hz == case.rate_hz, case.device
+        assert limits[case.device] == Limits(case.timing, told.range_g, told.note)
         for samples in rig.of(case.device):
             check_samples(samples)
             assert samples.sampling_rate_hz == pytest.approx(case.rate_hz)

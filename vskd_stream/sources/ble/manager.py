@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vskd_stream.errors import OptionError
+from vskd_stream.health import Limits
 from vskd_stream.settings import BluetoothDevice
 from vskd_stream.sources.ble.claims import Claims
 from vskd_stream.sources.ble.connection import Deliver
@@ -68,6 +69,12 @@ class Manager:
     def statuses(self) -> tuple[Status, ...]:
         """How each device is doing, in the order of the configuration."""
         return tuple(stream.status for stream in self._streams)
+
+    def limits(self) -> Iterator[tuple[str, Limits]]:
+        """What the devices that have streamed cannot do better."""
+        for status in self.statuses:
+            if status.traits is not None:
+                yield status.device, status.traits.limits
 
     async def run(self) -> None:
         """Stream until cancelled."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vskd_stream.decode.limits import refusal
 from vskd_stream.errors import OptionError
+from vskd_stream.health import Limits, Timing
 from vskd_stream.samples import Samples
 
 Clock = Literal["device", "counter", "arrival"]
@@ -51,6 +52,12 @@ class Traits:
     poll: str | None = None
     """A characteristic to read after ``silence_s`` in place of distrust, because the device notifies only
     what changed: what is read goes through ``decode`` like a notification."""
+
+    @property
+    def limits(self) -> Limits:
+        """For the grade of the stream's health."""
+        timing: Timing = "counted" if self.clock == "counter" else self.clock
+        return Limits(timing, self.range_g or None, self.note)
 
 
 class Link(Protocol):
