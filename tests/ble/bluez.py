@@ -87,6 +87,8 @@ class BlueZ:
 
     def __init__(self, world: World, bus: SystemBus, *, adapters: int = 1) -> None:
         self.frozen = False
+        self.stuck = False
+        """Every scan is refused, until the adapter was off."""
         """Answers nothing and tells nothing, but stays on the bus."""
         self._address = bus.address
         self._adapters = {
@@ -161,6 +163,7 @@ class BlueZ:
         self._set(path, _ADAPTER, Powered=Variant("b", on))
         if on:
             return
+        self.stuck = False
         if self._discovering[path]:
             self._discovering[path].clear()
             await self._adapters[path].stop_scanning(legacy=True)
@@ -250,6 +253,7 @@ class BlueZ:
             (_ADAPTER, "StartDiscovery"): self._start_discovery,
             (_ADAPTER, "StopDiscovery"): self._stop_discovery,
             (_ADAPTER, "RemoveDevice"): self._remove_device,
+            (_PROPERTIES, "Set"): self._set_property,
             (_DEVICE, "Connect"): self._connect,
             (_DEVICE, "Disconnect"): self._disconnect,
             (_CHARACTERISTIC, "ReadValue"): self._read,
@@ -275,9 +279,18 @@ class BlueZ:
         if not self._objects[path][_ADAPTER]["Powered"].value:
             raise BlueZError("NotReady", "Resource Not Ready")
 
+    async def _set_property(self, call: Call) -> Reply:
+        interface, name, value = call.body
+        if (interface, name) != (_ADAPTER, "Powered"):
+            raise BlueZError("NotSupported", name)
+        await self.power(on=value.value, adapter=call.path.rpartition("/")[2])
+        return _NOTHING
+
     async def _start_discovery(self, call: Call) -> Reply:
         path = call.path
         self._check_power(path)
+        if self.stuck:
+            raise BlueZError("InProgress", "Operation already in progress")
         if call.sender in self._discovering[path]:
             raise BlueZError("InProgress", "Operation already in progress")
         self._discovering[path].add(call.sender)

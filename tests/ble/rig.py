@@ -36,6 +36,7 @@ PATIENCE = Patience(
     retry_s=0.1,
     stable_s=0.3,
     rest_s=0.3,
+    cycle_s=5.0,
     silence=0.2,
 )
 """For tests: the same order of things, sooner."""

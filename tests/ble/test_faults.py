@@ -18,6 +18,7 @@ from tests.manifests import manifest
 from vskd_stream.pipeline import Pipeline
 from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import BluetoothDevice
+from vskd_stream.sources.ble.adapter import power_cycle
 from vskd_stream.window import Window
 
 CHEST = BluetoothDevice(device="chest", profile="polar")
@@ -102,8 +103,7 @@ async def test_a_device_that_was_away_is_streamed_when_it_comes_back(stack: Stac
             await rig.batches("chest", 2)
             await device.hide()
             await until(lambda: status_of(manager, "chest").state == "seeking")
-            # 30 s in the field.
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(float(os.environ.get("VSKD_BLE_AWAY_S", "1")))
             assert status_of(manager, "chest").state == "seeking"
             await device.show()
             assert await back(rig) < BACK_WITHIN_S
@@ -128,6 +128,31 @@ async def test_an_adapter_that_was_off_streams_when_it_is_on_again(stack: Stack)
             elif rig.host is not None:
                 rig.host.switch_on()
             assert await back(rig) < BACK_WITHIN_S
+
+
+async def test_an_adapter_that_refuses_everything_is_switched_off_and_on() -> None:
+    async with Rig.open("bluez") as rig:
+        assert rig.bluez is not None
+        await SimulatedPolar(rig.world).start()
+        rig.bluez.stuck = True
+        async with rig.streaming(CHEST):
+            await rig.batches("chest", 2)
+        assert not rig.bluez.stuck
+
+
+async def test_an_adapter_that_somebody_uses_is_never_switched_off() -> None:
+    async with Rig.open("bluez") as rig:
+        assert rig.bluez is not None
+        other = SimulatedPolar(rig.world, name="Keyboard", address="F0:00:00:00:00:09")
+        await other.start()
+        await rig.bluez.connect_for_somebody(other.address)
+        assert await power_cycle(None, limit_s=5.0) is False
+        assert other.is_connected
+        await rig.bluez.power(on=False)
+        assert await power_cycle("hci0", limit_s=5.0) is False
+        assert await power_cycle("hci7", limit_s=5.0) is False
+        await rig.bluez.power(on=True)
+        assert await power_cycle("hci0", limit_s=5.0) is True
 
 
 async def test_a_bluetoothd_that_dies_without_a_word_is_noticed_by_the_silence() -> None:

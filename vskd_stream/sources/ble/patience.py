@@ -29,5 +29,7 @@ class Patience:
     """A stream that lasted so long ends the distrust."""
     rest_s: float = 60.0
     """A device that only ever fails is left alone for so long."""
+    cycle_s: float = 600.0
+    """An adapter that does not work is switched off and on no more often."""
     silence: float = 1.0
     """Times ``Traits.silence_s``: what a profile calls silence is for its devices, not for tests."""

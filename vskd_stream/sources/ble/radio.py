@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from vskd_stream.sources.ble.profile import Advertisement
 _UNKNOWN_RSSI_DBM = -127
 _GENERIC_ATTRIBUTE = "1801"
 """The service that every device with services has."""
+CYCLE_AFTER = 10
+"""So many scans or connections that failed in a row are the adapter's fault rather than a device's."""
 _YIELD_S = 0.05
 """After a scan that found something, those who were found go to connect before the next scan begins."""
 
@@ -76,6 +79,10 @@ class Radio:
         """Turns of scanning so far."""
         self.trouble = ""
         """Why the adapter cannot be used at present; empty while it can."""
+        self.cycles = 0
+        """Times that the adapter was switched off and on."""
+        self._failed_scans = self._failed_connects = 0
+        self._cycled_s = -math.inf
         self._patience = patience
         self._backends = backends or Backends()
         self._utc_s = utc_s
@@ -97,9 +104,12 @@ class Radio:
                 found = await self._scan()
             except LinkError as error:
                 self._tell(error.reason)
+                self._failed_scans += 1
                 found = False
             else:
                 self._tell("")
+                self._failed_scans = 0
+            await self._cycle_if_stuck()
             if found:
                 await asyncio.sleep(_YIELD_S)
                 continue
@@ -127,6 +137,7 @@ class Radio:
             LinkError: It did not come about in time.
         """
         lost = asyncio.Event()
+        self._failed_connects += 1
         async with self._turn:
             with translated(device, "connecting"):
                 async with asyncio.timeout(self._patience.connect_s):
@@ -140,6 +151,7 @@ class Radio:
                         use_services_cache=False,
                         **self._client_arguments(),
                     )
+        self._failed_connects = 0
         link = BleakLink(
             client,
             device=device,
@@ -166,6 +178,28 @@ class Radio:
             except LinkError as error:
                 # Not known any more, or no system that can forget.
                 _log.debug("removing failed", device=device, reason=error.reason)
+
+    async def _cycle_if_stuck(self) -> None:
+        """Switch the adapter off and on when nothing has worked for long, and not again for longer."""
+        if max(self._failed_scans, self._failed_connects) < CYCLE_AFTER or self._backends.client is not None:
+            return
+        now_s = time.monotonic()
+        if now_s - self._cycled_s < self._patience.cycle_s:
+            return
+        self._cycled_s = now_s
+        # With it imports D-Bus's own, which not every system has.
+        from vskd_stream.sources.ble.adapter import power_cycle
+
+        async with self._turn:
+            try:
+                is_done = await power_cycle(self.adapter, limit_s=self._patience.operation_s)
+            except LinkError as error:
+                _log.debug("switching the adapter failed", adapter=self._name, reason=error.reason)
+                return
+        if is_done:
+            self.cycles += 1
+            self._failed_scans = self._failed_connects = 0
+            _log.warning("the adapter did not work, so it was switched off and on", adapter=self._name)
 
     async def _scan(self) -> bool:
         """One turn; whether somebody's device was seen."""
