@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from bumble.att import ATT_Error
 from bumble.core import PhysicalTransport
 from bumble.device import Advertisement, Connection, Device, Peer
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -31,6 +32,7 @@ _SERVICE, _CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteris
 _FLAGS = {0x02: "read", 0x04: "write-without-response", 0x08: "write", 0x10: "notify", 0x20: "indicate"}
 _GENERIC = ("00001800", "00001801")
 
+_UNPAIRED = {0x05, 0x0C, 0x0F}
 _YES, _NO = (Variant("b", value) for value in (True, False))
 
 Reply = tuple[str, list[Any]]
@@ -241,6 +243,12 @@ class BlueZ:
             reply = Message.new_method_return(message, *(await self._handle(message)))
         except BlueZError as error:
             reply = Message.new_error(message, error.name, str(error))
+        except ATT_Error as error:
+            # As bluetoothd's create_gatt_dbus_error does.
+            name, text = "Failed", f"Operation failed with ATT error: 0x{error.error_code:02x}"
+            if error.error_code in _UNPAIRED:
+                name, text = "NotPermitted", "Not paired"
+            reply = Message.new_error(message, f"org.bluez.Error.{name}", text)
         except Exception as error:  # noqa: BLE001 (bluetoothd says "Failed" to everything else)
             reply = Message.new_error(message, "org.bluez.Error.Failed", repr(error))
         if self._bus is not None and self._bus.connected and not self.frozen:

@@ -30,14 +30,14 @@ PATIENCE = Patience(
     grace_s=0.1,
     pause_s=0.2,
     connect_s=5.0,
-    operation_s=1.0,
-    start_s=1.0,
+    operation_s=2.0,
+    start_s=3.0,
     stop_s=1.0,
     retry_s=0.1,
     stable_s=0.3,
     rest_s=0.3,
     cycle_s=5.0,
-    silence=0.2,
+    silence=0.3,
 )
 """For tests: the same order of things, sooner."""
 _LONG_S = 30.0

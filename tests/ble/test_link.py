@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from bleak.exc import BleakDBusError, BleakGATTProtocolError, BleakGATTProtocolErrorCode
 
 from tests.ble.rig import PATIENCE, Rig
 from tests.ble.world import Char, Peripheral
@@ -121,3 +122,38 @@ async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_device_that_demands_pairing_is_told_how_to_be_paired() -> None:
+    async with Rig.open("bluez") as rig:
+        device = Peripheral(
+            rig.world,
+            name="Private",
+            address="F0:00:00:00:00:01",
+            services={LEFT: [Char(SIDE, "read,write", read=lambda: b"left", is_private=True)]},
+        )
+        await device.start()
+        radio = Radio(None, patience=PATIENCE, backends=rig.backends)
+        running = asyncio.create_task(radio.run())
+        sightings = await radio.find(lambda advertisement: advertisement.name == "Private")
+        link = await radio.connect(sightings[0], device="mine")
+        for asking in (link.read(SIDE), link.write(SIDE, b"1")):
+            with pytest.raises(LinkError, match=r"mine: .*demands pairing; pair it once"):
+                await asking
+        await link.close()
+        running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [
+        (BleakGATTProtocolError(BleakGATTProtocolErrorCode.INSUFFICIENT_AUTHENTICATION), True),
+        (BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"]), True),
+        (BleakDBusError("org.bluez.Error.NotPermitted", ["Read not permitted"]), False),
+        (BleakGATTProtocolError(BleakGATTProtocolErrorCode.INVALID_HANDLE), False),
+    ],
+)
+def test_of_all_refusals_those_of_strangers_ask_for_pairing(error: Exception, is_told: bool) -> None:  # noqa: FBT001
+    with pytest.raises(LinkError) as told, translated("mine", "connecting"):
+        raise error
+    assert ("demands pairing" in str(told.value)) == is_told

@@ -24,6 +24,7 @@ from bumble.transport.common import AsyncPipeSink
 
 _ADVERTISING_INTERVAL_MS = 30
 _PERMISSIONS = Attribute.READABLE | Attribute.WRITEABLE
+_PRIVATE = Attribute.READ_REQUIRES_ENCRYPTION | Attribute.WRITE_REQUIRES_ENCRYPTION
 
 
 class _Air(LocalLink):
@@ -120,6 +121,8 @@ class Char:
     read: Callable[[], bytes] | None = None
     write: Callable[[bytes], Any] | None = None
     """Takes what was written; may be a coroutine function."""
+    is_private: bool = False
+    """Whether only a paired computer may read or write it."""
 
 
 class Peripheral:
@@ -216,7 +219,8 @@ class Peripheral:
             write=lambda _, data: write(bytes(data)) if write else None,
         )
         properties = Characteristic.Properties.from_string(char.properties.upper())
-        made = Characteristic(char.uuid, properties, _PERMISSIONS, value)
+        permissions = _PERMISSIONS | (_PRIVATE if char.is_private else 0)
+        made = Characteristic(char.uuid, properties, permissions, value)
         made.on(
             "subscription",
             lambda _, notify, indicate: self._subscribed(char.uuid, is_on=bool(notify or indicate)),

@@ -16,12 +16,29 @@ from dataclasses import dataclass
 import structlog
 from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
-from bleak.exc import BleakBluetoothNotAvailableError, BleakError
+from bleak.exc import (
+    BleakBluetoothNotAvailableError,
+    BleakDBusError,
+    BleakError,
+    BleakGATTProtocolError,
+    BleakGATTProtocolErrorCode,
+)
 
 from vskd_stream.errors import LinkError
 
 MAX_WAITING = 1024
 """Notifications that may wait to be decoded, then the oldest give way: some seconds of any device."""
+
+_UNPAIRED = {
+    BleakGATTProtocolErrorCode.INSUFFICIENT_AUTHENTICATION,
+    BleakGATTProtocolErrorCode.INSUFFICIENT_AUTHORIZATION,
+    BleakGATTProtocolErrorCode.INSUFFICIENT_ENCRYPTION_KEY_SIZE,
+    BleakGATTProtocolErrorCode.INSUFFICIENT_ENCRYPTION,
+}
+_PAIR = (
+    "the device demands pairing; pair it once, with `bluetoothctl`: scan on, pair ADDRESS, trust ADDRESS "
+    "(docs/bluetooth.md)"
+)
 
 _log = structlog.get_logger()
 
@@ -173,8 +190,20 @@ def translated(device: str, what: str) -> Iterator[None]:
         reason = f"{what} failed: the system's D-Bus cannot be reached; BlueZ (bluetoothd) must run here"
         raise LinkError(device, reason) from None
     except Exception as error:
+        if _wants_pairing(error):
+            raise LinkError(device, f"{what} failed: {_PAIR}") from None
         # bleak has its own errors, D-Bus has others, and a vanished bus shows as an assertion or a KeyError.
         raise LinkError(device, f"{what} failed: {_words(error)}"[:300]) from error
+
+
+def _wants_pairing(error: Exception) -> bool:
+    if isinstance(error, BleakGATTProtocolError):
+        return error.code in _UNPAIRED
+    # BlueZ says it in words, and bleak leaves them as they are.
+    return isinstance(error, BleakDBusError) and (
+        error.dbus_error.startswith("org.bluez.Error.Authentication")
+        or (error.dbus_error == "org.bluez.Error.NotPermitted" and error.dbus_error_details == "Not paired")
+    )
 
 
 def _words(error: Exception) -> str:

@@ -49,7 +49,8 @@ class InfiniTimeSession:
         RATE_HZ,
         2.0,
         "arrival",
-        note="10 Hz without times, unchanged values left out: too slow for models of finer rates",
+        note="10 Hz without times, unchanged values left out: too slow for models of finer rates; the axes' "
+        "signs are concluded from the firmware, and were never measured",
         silence_s=1.0,
         poll=MOTION,
     )
