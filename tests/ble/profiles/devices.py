@@ -52,12 +52,16 @@ class Simulated(Peripheral):
         """The i-th notification."""
         raise NotImplementedError
 
+    late_s = 0.0
+    """By how much this busy machine has ever let it oversleep."""
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
             due_s = max(due_s + self.period_s, loop.time() - 1.0)
             await asyncio.sleep(due_s - loop.time())
+            self.late_s = max(self.late_s, loop.time() - due_s)
             if self.is_on and self.characteristic in self.subscriptions:
                 await self.notify(self.characteristic, self.payload(self.taken))
                 self.taken += 1

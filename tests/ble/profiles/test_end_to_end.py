@@ -187,9 +187,12 @@ async def test_neither_loss_nor_garbage_shifts_what_comes_after_it() -> None:
         await until(
             lambda: all(taken(rig, case) >= before[case.device] + 2.5 * case.rate_hz for case in CASES)
         )
-    for case in CASES:
+    for case, device in zip(CASES, devices, strict=True):
         t_s, acc_g = joined(rig, case)
         assert (np.diff(t_s) > 0).all(), case.device
+        if case.timing == "counted" and device.late_s > 0.05:
+            # Nobody can tell a machine that oversleeps from a loss.
+            continue
         sane = np.abs(acc_g[:, 2] - 1.0) < 1e-5
         counted = np.unwrap(np.rint(acc_g[sane, 0] * case.units_per_g), period=WRAP)
         drift_s = t_s[sane] - t_s[0] - (counted - counted[0]) / case.rate_hz
