@@ -33,7 +33,7 @@ from vskd_stream.diagnosis import bluetooth, broker, host
 from vskd_stream.diagnosis.finding import Finding
 from vskd_stream.errors import BrokerError, ConfigError, DecodeError, VskdError
 from vskd_stream.settings import EmbeddedBroker, RemoteBroker, Settings
-from vskd_stream.sources.ble.transcript import is_notification, is_part
+from vskd_stream.sources.ble.transcript import is_notification
 from vskd_stream.sources.mqtt import MqttReader
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _interval(patient: Patient) -> Iterator[Finding]:
     arrivals_s: dict[str, list[float]] = {}
     try:
         for message in islice(recording.read(patient.recording, accept_cut=True), bursts.MAX_ARRIVALS):
-            if is_part(message.topic) and not is_notification(message.topic):
+            if recording.is_bluetooth(message.topic) and not is_notification(message.topic):
                 continue
             if message.topic in arrivals_s or len(arrivals_s) < MAX_STREAMS:
                 arrivals_s.setdefault(message.topic, []).append(message.arrival_s)

@@ -15,9 +15,9 @@ from vskd_stream.errors import DecodeError
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.publication import Publication
-from vskd_stream.recording import Message
+from vskd_stream.recording import Message, is_bluetooth
 from vskd_stream.settings import Settings
-from vskd_stream.sources.ble.transcript import Player, device_of, is_part
+from vskd_stream.sources.ble.transcript import Player, device_of
 from vskd_stream.tally import Tally
 from vskd_stream.window import Window
 
@@ -66,7 +66,7 @@ def play(
 def _received(
     message: Message, *, devices: Devices, player: Player, tally: Tally
 ) -> Iterator[tuple[Pipeline, Cut]]:
-    if not is_part(message.topic):
+    if not is_bluetooth(message.topic):
         yield from devices.receive(message.topic, message.payload, arrival_s=message.arrival_s)
         return
     try:

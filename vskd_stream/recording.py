@@ -34,6 +34,8 @@ MAX_FRAME_BYTES = 16 * 2**20
 LATEST_ARRIVAL_S = 1e11
 """Some three thousand years after 1970: whatever is larger was not given in seconds."""
 SUFFIX = ".vskdrec"
+BLUETOOTH: Final = "$ble/"
+"""With this begin the topics of what came over Bluetooth (``sources.ble.transcript``)."""
 
 _TOPIC = re.compile(r"[^+#\0]{1,512}")
 _LENGTH_BYTES = 4
@@ -195,6 +197,11 @@ def read(path: Path, *, accept_cut: bool = False) -> Recording:
     """
     with _opened(path) as file:
         return Recording(path, _header(path, file), accept_cut)
+
+
+def is_bluetooth(topic: str) -> bool:
+    """Whether a message came over Bluetooth: no broker takes it, and no payload alone can be decoded."""
+    return topic.startswith(BLUETOOTH)
 
 
 def shipped() -> dict[str, Path]:

@@ -24,11 +24,11 @@ from vskd_stream.classify import Classifier
 from vskd_stream.errors import DecodeError
 from vskd_stream.pipeline import Pipeline
 from vskd_stream.publication import Publication
-from vskd_stream.recording import Header, Message
+from vskd_stream.recording import Header, Message, is_bluetooth
 from vskd_stream.samples import Samples
 from vskd_stream.settings import BluetoothDevice, RemoteBroker, Settings
 from vskd_stream.sources.ble.profiles import bangle
-from vskd_stream.sources.ble.transcript import Player, device_of, is_notification, is_part
+from vskd_stream.sources.ble.transcript import Player, device_of, is_notification
 from vskd_stream.tally import Tally
 
 CHEST = BluetoothDevice(device="chest", profile="polar", options={"sampling_rate_hz": 100})
@@ -223,8 +223,8 @@ def test_whatever_a_recording_says_costs_only_refusals(said: list[tuple[list[str
 
 
 def test_topics_of_mqtt_are_never_taken_for_bluetooth() -> None:
-    assert not is_part("ble/chest/polar/session")
-    assert is_part("$ble/chest/polar/session")
+    assert not is_bluetooth("ble/chest/polar/session")
+    assert is_bluetooth("$ble/chest/polar/session")
     assert not is_notification("$ble/chest/polar/session")
     assert is_notification("$ble/chest/polar/fb005c82-02e7-f387-1cad-8acd2d8df0c8")
     assert device_of("$ble/chest/polar/session") == "chest"

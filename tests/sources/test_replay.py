@@ -272,3 +272,12 @@ async def test_two_laps_of_the_shipped_demo_are_one_stream() -> None:
     assert [batch["sequence"] for batch in batches] == list(range(laps))
     times_s = [t_s for batch in batches for t_s in batch["times_s"]]
     assert all(a < b for a, b in pairwise(times_s))
+
+
+async def test_what_came_over_bluetooth_is_not_published():
+    published: list[Publication] = []
+    connected = asyncio.Event()
+    connected.set()
+    messages = [Message(1.0, "$ble/chest/polar/session", b"{}"), Message(1.0, "imu/left/samples", b"x")]
+    await replay(messages, publish=published.append, connected=connected)
+    assert [each.topic for each in published] == ["imu/left/samples"]

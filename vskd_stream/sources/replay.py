@@ -17,7 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from vskd_stream.publication import Publication
-from vskd_stream.recording import Message
+from vskd_stream.recording import Message, is_bluetooth
 
 LEAST_PAUSE_S: Final = 1.0
 """At least so long lies between the laps of a repeated recording: nothing is joined across the seam."""
@@ -42,6 +42,7 @@ async def replay(
 
     Args:
         messages: In order of arrival; iterated once a lap, and in a thread since it may read a file.
+            What came over Bluetooth is left out: no broker takes it, ``vskd replay`` plays it.
         publish: Takes each message; what it cannot send it drops and counts.
         connected: Awaited before the start only.
         start_s: Leave out what arrived less than so long after the first message.
@@ -62,6 +63,8 @@ async def replay(
     while True:
         left = _since(messages, start_s)
         while (message := await asyncio.to_thread(next, left, None)) is not None:
+            if is_bluetooth(message.topic):
+                continue
             # Against the beginning, not the message before: what waiting takes too long never adds up.
             due_s = began_s + laps.elapsed_s(message.arrival_s) / speed
             await sleep(max(due_s - clock(), 0.0))

@@ -19,7 +19,7 @@ import msgspec
 
 from vskd_stream.decode.limits import refusal
 from vskd_stream.errors import DecodeError, OptionError
-from vskd_stream.recording import Message
+from vskd_stream.recording import BLUETOOTH, Message
 from vskd_stream.samples import IDENTIFIER, Samples
 from vskd_stream.sources.ble.profile import Agreed, Session, read
 from vskd_stream.sources.ble.profiles import PROFILES
@@ -30,7 +30,6 @@ Take = Callable[[Message], None]
 MAX_NOTIFICATION_BYTES: Final = 512
 """No attribute of any Bluetooth device is longer."""
 _MAX_OPTIONS_BYTES: Final = 2**16
-_ROOT: Final = "$ble/"
 _SESSION, _AGREED = "session", "agreed"
 
 
@@ -42,7 +41,7 @@ class Transcript:
     ) -> None:
         self._take = take
         self._session = session
-        self._topic = f"{_ROOT}{device}/{profile}/"
+        self._topic = f"{BLUETOOTH}{device}/{profile}/"
         self._options: bytes | None = msgspec.json.encode(options)
         self._agreed: Agreed = session.agreed
 
@@ -58,11 +57,6 @@ class Transcript:
         self._take(Message(arrival_s, self._topic + uuid, data))
 
 
-def is_part(topic: str) -> bool:
-    """Whether a recorded message is of a Bluetooth device."""
-    return topic.startswith(_ROOT)
-
-
 def is_notification(topic: str) -> bool:
     """Whether such a message is what a device sent, and not what we write down besides."""
     return topic.rpartition("/")[2] not in {_SESSION, _AGREED}
@@ -70,7 +64,7 @@ def is_notification(topic: str) -> bool:
 
 def device_of(topic: str) -> str:
     """The device of such a message; not checked."""
-    return topic[len(_ROOT) :].partition("/")[0]
+    return topic[len(BLUETOOTH) :].partition("/")[0]
 
 
 class Player:
@@ -86,7 +80,7 @@ class Player:
         Raises:
             DecodeError: As the profile has it; or this is nothing that ``Transcript`` writes.
         """
-        parts = message.topic[len(_ROOT) :].split("/", 2)
+        parts = message.topic[len(BLUETOOTH) :].split("/", 2)
         if len(parts) != 3 or not IDENTIFIER.fullmatch(parts[0]):
             raise refusal("unrecognised", f"{message.topic[:100]!r} is no topic of a Bluetooth recording")
         device, profile, what = parts
