@@ -227,7 +227,7 @@ class Link:
     def _readable(self) -> None:
         for _ in range(_BURST):
             try:
-                self._client.loop_read()
+                self._client.read_packet()
             except Exception as error:  # noqa: BLE001 (what a broker sends must not end the daemon)
                 self.abort(f"a packet that paho cannot read: {error!r}")
             if self.lost.done() or not self._client.buffered():
@@ -359,6 +359,11 @@ class _Client(paho.Client):
         """Bytes that were read and not yet taken, or that the TLS layer holds back."""
         held = self.connection.pending() if isinstance(self.connection, ssl.SSLSocket) else 0
         return len(self._read) - self._taken + held
+
+    def read_packet(self) -> None:
+        """As ``loop_read``, which takes as many packets at once as there are messages in flight."""
+        if self._sock is not None and (code := self._packet_read()) > 0:
+            self._loop_rc_handle(code)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._taken == len(self._read):
