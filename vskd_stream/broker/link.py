@@ -81,6 +81,7 @@ class Link:
         self._dialled: asyncio.Future[Exception | None] = self._loop.create_future()
         self._accepted: asyncio.Future[str | None] = self._loop.create_future()
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = self._loop.create_future()
+        self._goes_on: asyncio.Handle | None = None
         self._unsent: set[int] = set()
         self._complaints = _Complaints()
         self._client = self._make_client(will)
@@ -225,6 +226,9 @@ class Link:
         raise BrokerError(str(self._endpoint), reason)
 
     def _readable(self) -> None:
+        if self._goes_on is not None:
+            # The socket has more, but what was read of it comes first, and its turn is given out.
+            return
         for _ in range(_BURST):
             try:
                 self._client.read_packet()
@@ -233,9 +237,10 @@ class Link:
             if self.lost.done() or not self._client.buffered():
                 return
         # The rest is not in the socket any more, which therefore will not tell.
-        self._loop.call_soon(self._readable_again)
+        self._goes_on = self._loop.call_soon(self._readable_again)
 
     def _readable_again(self) -> None:
+        self._goes_on = None
         if not self.lost.done():
             self._readable()
 
