@@ -67,8 +67,8 @@ def _fuzz(name: str, *arguments: str) -> None:
     import atheris
 
     # Compiled functions have no bytecode left to count in.
-    compiled = ["vskd_stream._gaf", "vskd_stream._resample", "vskd_stream._jit"]
-    with atheris.instrument_imports(include=["vskd_stream", "yaml"], exclude=compiled):
+    compiled = [f"vskd_stream.{name}" for name in ("_checks", "_gaf", "_jit", "_resample", "_sanity")]
+    with atheris.instrument_imports(include=["vskd_stream", "yaml", "h11"], exclude=compiled):
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
     if merge := os.environ.get("VSKD_FUZZ_MERGE"):
