@@ -1,7 +1,7 @@
 """``python -m tests.fuzz TARGET --minutes N`` searches, guided by coverage, for bytes that break a promise.
 
 Needs atheris (``pip install atheris``). What it finds interesting stays in ``runs/fuzz/TARGET``; with
-``--keep`` the least of it that reaches as much becomes the target's corpus, which the suite replays.
+``--keep`` what of it reaches most with least becomes the target's corpus, which the suite replays.
 A crash is written there, too, as ``crash-...``.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-_KEPT_BYTES = 64 * 1024
-"""Of a target's corpus: what is kept is for everyone's checkout."""
+_KEPT_BYTES, _KEPT_FILES = 16 * 1024, 40
+"""Of a target's corpus: what is kept is in everyone's checkout."""
 
 
 def main() -> int:
@@ -45,22 +46,49 @@ def main() -> int:
 
 
 def _keep(name: str, work: Path) -> int:
-    from tests.fuzz.targets import CORPUS
+    """Of what was found, the smallest first, keep whatever goes from a line of ours to one as none before."""
+    from tests.fuzz.targets import CORPUS, TARGETS
 
-    corpus = CORPUS / name
+    corpus, target = CORPUS / name, TARGETS[name]
     corpus.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz", name, "--work", str(work.parent)]
-    merged = work.parent / f"{name}-merged"
-    merged.mkdir(exist_ok=True)
-    environ = {**os.environ, "VSKD_FUZZ_MERGE": f"{merged}:{work}"}
-    subprocess.run(command, check=True, env=environ)
-    room = _KEPT_BYTES
-    for path in sorted(merged.iterdir(), key=lambda each: each.stat().st_size):
-        room -= path.stat().st_size
-        if room >= 0:
-            (corpus / path.name[:12]).write_bytes(path.read_bytes())
-    print(f"{corpus}: {len(list(corpus.iterdir()))} inputs")
+    steps: set[tuple[str, int, int]] = set()
+    for seed in target.seeds():
+        _trace(target.run, seed, steps)
+    room, files = _KEPT_BYTES, _KEPT_FILES
+    found = sorted((path for path in work.iterdir() if path.is_file()), key=lambda path: path.stat().st_size)
+    for path in found:
+        data, known = path.read_bytes(), len(steps)
+        _trace(target.run, data, steps)
+        if path.name.startswith("crash"):
+            (corpus / path.name[:14]).write_bytes(data)
+        elif len(steps) > known and len(data) <= room and files:
+            room, files = room - len(data), files - 1
+            (corpus / path.name[:12]).write_bytes(data)
+    print(f"{corpus}: {len(list(corpus.iterdir()))} inputs of {len(found)}, {len(steps)} steps")
     return 0
+
+
+def _trace(run: Callable[[bytes], None], data: bytes, steps: set[tuple[str, int, int]]) -> None:
+    def enter(frame: FrameType, _event: str, _argument: Any) -> Any:
+        file = frame.f_code.co_filename
+        if "/vskd_stream/" not in file:
+            return None
+        last = 0
+
+        def line(frame: FrameType, event: str, _argument: Any) -> Any:
+            nonlocal last
+            if event == "line":
+                steps.add((file, last, frame.f_lineno))
+                last = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(enter)
+    try:
+        run(data)
+    finally:
+        sys.settrace(None)
 
 
 def _fuzz(name: str, *arguments: str) -> None:
@@ -71,15 +99,12 @@ def _fuzz(name: str, *arguments: str) -> None:
     with atheris.instrument_imports(include=["vskd_stream", "yaml", "h11"], exclude=compiled):
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
-    if merge := os.environ.get("VSKD_FUZZ_MERGE"):
-        arguments = ("-merge=1", *merge.split(":"))
-    else:
-        for number, seed in enumerate(target.seeds()):
-            with (
-                contextlib.suppress(FileExistsError),
-                Path(arguments[-1], f"seed-{number}").open("xb") as file,
-            ):
-                file.write(seed)
+    for number, seed in enumerate(target.seeds()):
+        with (
+            contextlib.suppress(FileExistsError),
+            Path(arguments[-1], f"seed-{number}").open("xb") as file,
+        ):
+            file.write(seed)
     length = f"-max_len={target.max_bytes}"
     atheris.Setup([sys.argv[0], length, *arguments], target.run)
     atheris.Fuzz()
