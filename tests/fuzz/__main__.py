@@ -1,6 +1,6 @@
 """``python -m tests.fuzz TARGET --minutes N`` searches, guided by coverage, for bytes that break a promise.
 
-Needs atheris (``pip install atheris``). What it finds interesting stays in ``runs/fuzz/TARGET``; with
+Needs atheris (``pip install '.[fuzz]'``). What it finds interesting stays in ``runs/fuzz/TARGET``; with
 ``--keep`` what of it reaches most with least becomes the target's corpus, which the suite replays.
 A crash is written there, too, as ``crash-...``.
 """
