@@ -40,7 +40,7 @@ PATIENCE = Patience(
     silence=0.3,
 )
 """For tests: the same order of things, sooner."""
-_LONG_S = 30.0
+_LONG_S = 60.0
 """An event is awaited; this only ends a test that hangs."""
 
 
