@@ -32,7 +32,7 @@ from vskd_stream.broker.embedded import EmbeddedBroker
 
 # Debian keeps it where only root's PATH looks.
 _MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
 
 
 def free_port() -> int:
