@@ -278,7 +278,14 @@ def test_names_that_people_choose_are_checked_like_any_other_key(file: Path) -> 
             "broker: {host: b, tls:  }",
             "broker.tls: nothing stands here; give a value (`{}`: no keys) or leave",
         ),
-        ("broker: {host: b, tls: {key_file: k}}", "broker.tls: cert_file and key_file go together"),
+        (
+            "broker: {host: b, tls: {key_file: k}}",
+            "broker.tls: cert_file goes together with key_file or key_credential",
+        ),
+        (
+            "broker: {host: b, tls: {cert_file: c, key_file: k, key_credential: k}}",
+            "broker.tls: give key_file or key_credential, not both",
+        ),
         ("broker: {host: b, password_file: p}", "broker: a password needs a username"),
         (
             "broker: {host: 'mqtt://b'}",

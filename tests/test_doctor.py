@@ -91,8 +91,15 @@ def test_a_key_that_every_user_may_read_fails(tmp_path, model):
     assert "chmod" in found["key file"].remedy
 
 
-def test_a_credential_that_only_the_unit_has_is_no_failure(tmp_path, model):
-    broker = {"host": "127.0.0.1", "username": "me", "password_credential": "mqtt"}
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"username": "me", "password_credential": "mqtt"},
+        {"tls": {"cert_file": "cert.pem", "key_credential": "mqtt"}},
+    ],
+)
+def test_a_credential_that_only_the_unit_has_is_no_failure(tmp_path, model, keys):
+    broker = {"host": "127.0.0.1", **keys}
     found = examined(write_config(tmp_path / "c.yaml", broker=broker, model=str(model)))
     assert found["broker"].verdict == "warn"
 

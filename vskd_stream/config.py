@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from vskd_stream.errors import ConfigError
-from vskd_stream.settings import EmbeddedBroker, Http, MqttSource, RemoteBroker, Settings, is_loopback
+from vskd_stream.settings import EmbeddedBroker, Http, MqttSource, RemoteBroker, Settings, Tls, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -511,13 +511,27 @@ def read_password(broker: RemoteBroker, *, environ: Mapping[str, str]) -> str | 
     if broker.password_credential is None:
         return None
     key = "broker.password_credential"
+    # systemd guards the folder itself, whatever the modes of the files in it.
+    return _first_line(_credential(broker.password_credential, key, environ), key, private=False)
+
+
+def key_file(tls: Tls, *, environ: Mapping[str, str]) -> Path | None:
+    """The file with the key of our own certificate; None if ``tls`` names none. It is not read here.
+
+    Raises:
+        ConfigError: it is a systemd credential, and there are none.
+    """
+    if tls.key_credential is None:
+        return tls.key_file
+    return _credential(tls.key_credential, "broker.tls.key_credential", environ)
+
+
+def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
-        needed = f"LoadCredential={broker.password_credential}:FILE"
-        problem = f"{key}: systemd gave no credentials; the unit needs {needed}"
+        problem = f"{key}: systemd gave no credentials; the unit needs LoadCredential={name}:FILE"
         raise ConfigError(Path("$CREDENTIALS_DIRECTORY"), [problem])
-    # systemd guards the folder itself, whatever the modes of the files in it.
-    return _first_line(Path(folder) / broker.password_credential, key, private=False)
+    return Path(folder) / name
 
 
 def read_token(http: Http) -> str | None:

@@ -74,7 +74,7 @@ def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Dae
     replays = [(each, recording.read(recording.resolve(each.recording))) for each in settings.replay]
     remote = settings.broker if isinstance(settings.broker, RemoteBroker) else None
     password = config.read_password(remote, environ=environ) if remote else None
-    endpoint = endpoint_of(settings, password)
+    endpoint = endpoint_of(settings, password, environ=environ)
     if CACHE_DIRECTORY is None:
         _log.warning("no writable cache directory: kernels are compiled at every start; set NUMBA_CACHE_DIR")
     for warning in config.warnings(settings):

@@ -159,14 +159,14 @@ def _broker(patient: Patient) -> Iterator[Finding]:
     if (settings := patient.settings) is None:
         return
     remote = _remote(patient)
-    if remote is not None and remote.password_credential and "CREDENTIALS_DIRECTORY" not in patient.environ:
-        found = "its password is a systemd credential, which only the unit is given"
+    if remote is not None and remote.credentials and "CREDENTIALS_DIRECTORY" not in patient.environ:
+        found = f"systemd credentials ({', '.join(remote.credentials)}), which only the unit is given"
         remedy = "run this with `systemd-run -P` and the same LoadCredential="
         yield Finding("broker", "warn", found, remedy)
         return
     try:
         password = config.read_password(remote, environ=patient.environ) if remote else None
-        endpoint = endpoint_of(settings, password)
+        endpoint = endpoint_of(settings, password, environ=patient.environ)
     except ConfigError:
         # Said already: of the file itself.
         return

@@ -176,11 +176,15 @@ class Tls(_Settings):
     """PEM file of our own certificate, for a broker that asks for one."""
     key_file: FilePath | None = None
     """PEM file of its key."""
+    key_credential: Identifier | None = None
+    """Name of a systemd credential (LoadCredential=) that holds its key."""
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
+        if self.key_file is not None and self.key_credential is not None:
+            raise ValueError("give key_file or key_credential, not both")
+        if (self.cert_file is None) != (self.key_file is None and self.key_credential is None):
+            raise ValueError("cert_file goes together with key_file or key_credential")
         return self
 
 
@@ -219,6 +223,12 @@ class RemoteBroker(_Settings):
     def endpoint_port(self) -> int:
         """The port, its default resolved."""
         return self.port or (8883 if self.tls else 1883)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The names of the systemd credentials that it takes."""
+        named = (self.password_credential, self.tls and self.tls.key_credential)
+        return tuple(name for name in named if name)
 
 
 class MqttSource(_Settings):

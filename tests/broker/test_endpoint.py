@@ -8,7 +8,7 @@ import pytest
 
 from tests.brokers import certificates
 from vskd_stream.broker.endpoint import Endpoint, endpoint_of, reachable
-from vskd_stream.errors import BrokerError
+from vskd_stream.errors import BrokerError, ConfigError
 from vskd_stream.settings import Settings
 
 
@@ -112,3 +112,24 @@ def test_an_encrypted_key_is_refused_and_never_asked_for(tmp_path: Path) -> None
     subprocess.run([*command, "-in", str(files.key("client"))], check=True, capture_output=True)
     text = refusal({"cert_file": files.cert("client"), "key_file": encrypted})
     assert f"tls.key_file {encrypted}: " in text
+
+
+def test_a_key_may_be_a_systemd_credential(tmp_path: Path) -> None:
+    files = certificates()
+    (tmp_path / "mqtt-key").write_bytes(files.key("client").read_bytes())
+    settings = configured(
+        {"host": "broker.lan", "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"}}
+    )
+    assert endpoint_of(settings, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).tls is not None
+    with pytest.raises(ConfigError, match=r"key_credential: systemd gave no credentials; .*mqtt-key:FILE"):
+        endpoint_of(settings, environ={})
+
+
+def test_an_empty_credential_is_refused_by_its_name(tmp_path: Path) -> None:
+    files = certificates()
+    (tmp_path / "mqtt-key").write_text("\n")
+    settings = configured(
+        {"host": "broker.lan", "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"}}
+    )
+    with pytest.raises(BrokerError, match=r"tls\.key_credential .*mqtt-key: "):
+        endpoint_of(settings, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from vskd_stream import config
 from vskd_stream.errors import BrokerError
 from vskd_stream.settings import EmbeddedBroker, Settings, Tls
 
@@ -33,11 +37,14 @@ class Endpoint:
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
 
-def endpoint_of(settings: Settings, password: str | None = None) -> Endpoint:
+def endpoint_of(
+    settings: Settings, password: str | None = None, *, environ: Mapping[str, str] = os.environ
+) -> Endpoint:
     """The endpoint that a configuration describes; reads the certificate files it names, nothing else.
 
     Raises:
         BrokerError: a certificate, key or authority file cannot be used; the text says which and why.
+        ConfigError: the key is a systemd credential, and there are none.
     """
     broker = settings.broker
     client_id = f"vskd-{settings.gateway}"
@@ -45,6 +52,10 @@ def endpoint_of(settings: Settings, password: str | None = None) -> Endpoint:
         return Endpoint(
             host=reachable(broker.listen), port=broker.port, client_id=client_id, protocol="3.1.1"
         )
+    tls = None
+    if broker.tls is not None:
+        key_file = config.key_file(broker.tls, environ=environ)
+        tls = _tls_context(broker.tls, key_file, address=f"{broker.host}:{broker.endpoint_port}")
     return Endpoint(
         host=broker.host,
         port=broker.endpoint_port,
@@ -52,7 +63,7 @@ def endpoint_of(settings: Settings, password: str | None = None) -> Endpoint:
         protocol=broker.protocol,
         username=broker.username,
         password=password,
-        tls=None if broker.tls is None else _tls_context(broker.tls, f"{broker.host}:{broker.endpoint_port}"),
+        tls=tls,
         keepalive_s=broker.keepalive_s,
     )
 
@@ -62,7 +73,7 @@ def reachable(listen: str) -> str:
     return _ANY_ADDRESS.get(listen, listen)
 
 
-def _tls_context(tls: Tls, address: str) -> ssl.SSLContext:
+def _tls_context(tls: Tls, key_file: Path | None, *, address: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ValueError) as error:
@@ -71,11 +82,15 @@ def _tls_context(tls: Tls, address: str) -> ssl.SSLContext:
     if tls.cert_file is not None:
         try:
             # An empty password: an encrypted key is refused, where none would ask for it on the terminal.
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+            context.load_cert_chain(tls.cert_file, key_file, password="")
         except (OSError, ValueError) as error:
-            files = f"tls.cert_file {tls.cert_file} with tls.key_file {tls.key_file}"
+            files = f"tls.cert_file {tls.cert_file} with tls.{_key_name(tls)} {key_file}"
             raise BrokerError(address, f"{files}: {_words(error)}") from None
     return context
+
+
+def _key_name(tls: Tls) -> str:
+    return "key_file" if tls.key_credential is None else "key_credential"
 
 
 def _words(error: OSError | ValueError) -> str:
