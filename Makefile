@@ -1,10 +1,11 @@
 # run: the main job, nothing else installed · test: all tests · check: lint, types, floors · bench: speed
+# deb: a Debian package with all that it runs on
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check bench lock
+.PHONY: run test check bench deb lock
 
 run: $(VENV)/run
 	$(BIN)/vskd-streamd --config configs/demo.yaml
@@ -20,6 +21,9 @@ check: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m tests.bench
+
+deb:
+	packaging/deb/build
 
 $(VENV)/run: requirements/run.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

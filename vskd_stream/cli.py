@@ -1,7 +1,7 @@
 """The commands: ``vskd-streamd`` is the daemon, ``vskd`` the tools around it.
 
 Exit codes are those of sysexits.h: 0 ended in order, 64 usage, 65 a file that is not what it should
-be, 69 no broker or no Bluetooth can be had, 78 configuration.
+be, 69 no broker, Bluetooth or systemd can be had, 78 configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vskd_stream import __version__, discovery_cli
+from vskd_stream import __version__, discovery_cli, service_cli
 from vskd_stream.errors import (
     BrokerError,
     BundleError,
@@ -25,6 +25,7 @@ from vskd_stream.errors import (
     LinkError,
     OptionError,
     RecordingError,
+    ServiceError,
     VskdError,
 )
 from vskd_stream.settings import Log, MqttSource
@@ -37,6 +38,7 @@ _EXIT_CODES: dict[type[VskdError], int] = {
     HttpError: os.EX_UNAVAILABLE,
     LinkError: os.EX_UNAVAILABLE,
     OptionError: os.EX_CONFIG,
+    ServiceError: os.EX_UNAVAILABLE,
 }
 
 
@@ -133,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--adapter", metavar="NAME", help="such as hci0; else the first that is switched on")
     command.add_argument("--json", action="store_true", help="for machines")
     command.set_defaults(run=_scan)
+
+    command = commands.add_parser("service", help="the daemon as a systemd service")
+    service_cli.add_to(command)
 
     options = parser.parse_args(arguments)
     return _told(lambda: options.run(options))

@@ -97,3 +97,7 @@ class LinkError(VskdError):
         super().__init__(f"Bluetooth, {device}: {reason}")
         self.device = device
         self.reason = reason
+
+
+class ServiceError(VskdError):
+    """A systemd service that cannot be installed, checked or removed here."""
