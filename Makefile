@@ -18,6 +18,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python packaging/audit.py
 
 bench: $(VENV)/dev
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,164 @@
+"""A machine of its own for tests that need a real systemd: booted in a container, gone with the test.
+
+Needs root, ``systemd-container`` and a root file system with systemd in it, which stays as it is: what a test
+writes goes to an overlay in memory. No network but the container's own loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_PATIENCE_S = 120.0
+_POLL_S = 0.1
+
+# The container needs a cgroup tree that it may write to, which a machine without systemd has not mounted.
+_BOOT = """
+set -e
+mount --make-rprivate /
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 none /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/$NAME /run/systemd/nspawn
+echo $$ > /sys/fs/cgroup/$NAME/cgroup.procs
+exec systemd-nspawn --quiet --directory="$ROOT" --machine=$NAME --register=no --keep-unit --console=pipe \
+    --resolv-conf=off --private-network --volatile=overlay --bind-ro="$SHARED":/shared --boot
+"""
+
+
+class Machine:
+    """A booted container; an asynchronous context manager."""
+
+    def __init__(self, root: Path, *, shared: Path) -> None:
+        """``shared``: a folder of the host, seen inside as /shared."""
+        self._environ = {
+            **os.environ,
+            "NAME": f"vskd-test-{os.getpid()}",
+            "ROOT": str(root),
+            "SHARED": str(shared),
+        }
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the machine)
+        self._systemd = 0
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *("unshare", "--mount", "bash", "-c", _BOOT),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=self._environ,
+            start_new_session=True,
+        )
+        try:
+            await until(lambda: self._find() or self._process.returncode is not None)
+            if not self._systemd:
+                raise AssertionError(f"the container does not boot: {self.console()}")
+            await until(lambda: self.run("systemctl", "is-system-running").stdout.strip() in _BOOTED)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    def run(
+        self, *command: str, check: bool = False, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside; its standard error is in its output."""
+        done = subprocess.run(
+            [
+                "nsenter",
+                "-t",
+                str(self._systemd),
+                "-m",
+                "-u",
+                "-i",
+                "-n",
+                "-p",
+                "-C",
+                "-r",
+                "-w",
+                "--",
+                *command,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            input=stdin,
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LANG": "C.UTF-8",
+            },
+            timeout=_PATIENCE_S * 5,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
+        return done
+
+    def write(self, path: str, text: str, *, mode: str = "644") -> None:
+        """Write a file inside."""
+        self.run("sh", "-c", f'umask 077; cat > "$0" && chmod {mode} "$0"', path, stdin=text, check=True)
+
+    def facts(self, unit: str) -> dict[str, str]:
+        """What ``systemctl show`` tells of a unit."""
+        told = self.run("systemctl", "show", unit, check=True).stdout
+        return dict(line.partition("=")[::2] for line in told.splitlines())
+
+    def journal(self, unit: str) -> str:
+        """What the unit has logged."""
+        return self.run("journalctl", "--unit", unit, "--no-pager", "--output", "cat").stdout
+
+    def console(self) -> str:
+        """What the container's console showed."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def _find(self) -> bool:
+        """Whether the container's first process is there: it is process 1 in a namespace of its own."""
+        scope = (
+            Path("/sys/fs/cgroup/unified")
+            if Path("/sys/fs/cgroup/unified").is_dir()
+            else Path("/sys/fs/cgroup")
+        )
+        for listed in (scope / self._environ["NAME"]).rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                for pid in listed.read_text().split():
+                    status = Path("/proc", pid, "status").read_text()
+                    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
+                    if len(numbers) > 2 and numbers[-1] == "1":
+                        self._systemd = int(pid)
+                        return True
+        return False
+
+    async def _end(self) -> None:
+        # Its first process takes all others with it.
+        if self._systemd:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._systemd, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        self._log.close()
+
+
+_BOOTED = {"running", "degraded"}
+
+
+async def until(is_so: Callable[[], object], *, seconds: float = _PATIENCE_S) -> None:
+    """Return when ``is_so``; fail if it is not after ``seconds``."""
+    end_s = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came to be"
+        await asyncio.sleep(_POLL_S)
