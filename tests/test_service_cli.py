@@ -127,9 +127,8 @@ def host(tmp_path, monkeypatch):
     programs.mkdir()
     for name in ("systemctl", "systemd-run"):
         program = programs / name
-        program.write_text(
-            f'#!/bin/sh\nprintf '%s\\n' "{name} $*" >> {tmp_path}/asked\nexit $(cat {tmp_path}/{name}.code)\n'
-        )
+        asks = f"printf '%s\\n' \"{name} $*\" >> {tmp_path}/asked"
+        program.write_text(f"#!/bin/sh\n{asks}\nexit $(cat {tmp_path}/{name}.code)\n")
         program.chmod(0o755)
         (tmp_path / f"{name}.code").write_text("0")
     units = tmp_path / "units"
