@@ -6,8 +6,8 @@ writes goes to an overlay in memory. No network but the container's own loopback
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -35,42 +35,38 @@ exec systemd-nspawn --quiet --directory="$ROOT" --machine=$NAME --register=no --
 
 
 class Machine:
-    """A booted container; an asynchronous context manager."""
+    """A booted container; a context manager."""
 
     def __init__(self, root: Path, *, shared: Path) -> None:
         """``shared``: a folder of the host, seen inside as /shared."""
-        self._environ = {
-            **os.environ,
-            "NAME": f"vskd-test-{os.getpid()}",
-            "ROOT": str(root),
-            "SHARED": str(shared),
-        }
+        # A name of its own: what ended a moment ago may still hold the cgroups of its name.
+        self._name = f"vskd-test-{os.getpid()}-{next(_numbers)}"
+        self._environ = {**os.environ, "NAME": self._name, "ROOT": str(root), "SHARED": str(shared)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the machine)
         self._systemd = 0
 
-    async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *("unshare", "--mount", "bash", "-c", _BOOT),
-            stdin=asyncio.subprocess.DEVNULL,
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            ["unshare", "--mount", "bash", "-c", _BOOT],
+            stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             env=self._environ,
             start_new_session=True,
         )
         try:
-            await until(lambda: self._find() or self._process.returncode is not None)
-            if not self._systemd:
-                raise AssertionError(f"the container does not boot: {self.console()}")
-            await until(lambda: self.run("systemctl", "is-system-running").stdout.strip() in _BOOTED)
+            until(lambda: self._find() or self._process.poll() is not None)
+            assert self._systemd, f"the container does not boot: {self.console()}"
+            until(lambda: self.run("systemctl", "is-system-running").stdout.strip() in _BOOTED)
         except BaseException:
-            await self._end()
+            self._end()
             raise
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end()
+        self._end()
 
     def run(
         self, *command: str, check: bool = False, stdin: str | None = None
@@ -125,14 +121,15 @@ class Machine:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
+    @property
+    def _cgroup(self) -> Path:
+        # Where version 2 stands beside version 1, it has a folder of its own.
+        both = Path("/sys/fs/cgroup/unified")
+        return (both if both.is_dir() else Path("/sys/fs/cgroup")) / self._name
+
     def _find(self) -> bool:
         """Whether the container's first process is there: it is process 1 in a namespace of its own."""
-        scope = (
-            Path("/sys/fs/cgroup/unified")
-            if Path("/sys/fs/cgroup/unified").is_dir()
-            else Path("/sys/fs/cgroup")
-        )
-        for listed in (scope / self._environ["NAME"]).rglob("cgroup.procs"):
+        for listed in self._cgroup.rglob("cgroup.procs"):
             with contextlib.suppress(OSError):
                 for pid in listed.read_text().split():
                     status = Path("/proc", pid, "status").read_text()
@@ -142,23 +139,29 @@ class Machine:
                         return True
         return False
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         # Its first process takes all others with it.
         if self._systemd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._systemd, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        self._process.wait()
         self._log.close()
+        for folder in sorted(self._cgroup.rglob("*/"), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            self._cgroup.rmdir()
 
 
 _BOOTED = {"running", "degraded"}
+_numbers = itertools.count()
 
 
-async def until(is_so: Callable[[], object], *, seconds: float = _PATIENCE_S) -> None:
+def until(is_so: Callable[[], object], *, seconds: float = _PATIENCE_S) -> None:
     """Return when ``is_so``; fail if it is not after ``seconds``."""
     end_s = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end_s, "it never came to be"
-        await asyncio.sleep(_POLL_S)
+        time.sleep(_POLL_S)

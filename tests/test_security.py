@@ -105,3 +105,9 @@ async def test_a_password_is_in_no_log_no_argument_and_no_environment(tmp_path):
             assert password.encode() not in (process / "environ").read_bytes()
             await daemon.stop(signal.SIGTERM)
     assert password not in "".join(daemon.raw)
+
+
+def test_the_tests_that_security_md_names_exist():
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
