@@ -148,11 +148,14 @@ class Machine:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
-        for folder in sorted(self._cgroup.rglob("*/"), reverse=True):
+        until(self._is_gone)
+
+    def _is_gone(self) -> bool:
+        """Whether its cgroups could be removed: none has a process any more."""
+        for folder in sorted((self._cgroup, *self._cgroup.rglob("*/")), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        with contextlib.suppress(OSError):
-            self._cgroup.rmdir()
+        return not self._cgroup.exists()
 
 
 _BOOTED = {"running", "degraded"}

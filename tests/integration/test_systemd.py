@@ -3,7 +3,7 @@
 Once, the root file system of the machine (80 s, 330 MB; it stays as it is)::
 
     apt-get install --no-install-recommends systemd-container debootstrap
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3,mosquitto,mosquitto-clients \
+    debootstrap --variant=minbase --include=systemd-sysv,dbus,procps,python3,libgomp1,mosquitto,mosquitto-clients \
         bookworm /var/tmp/vskd-machine
 
 Then::
@@ -120,14 +120,25 @@ def test_it_runs_as_nobody_with_nothing_and_owns_its_folders_alone(served):
 
 
 def test_a_killed_daemon_is_started_again(served):
-    served.run("kill", "-KILL", served.facts(UNIT)["MainPID"], check=True)
+    served.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT, check=True)
     restarted(served, times=1)
 
 
 def test_a_stopped_daemon_meets_the_watchdog(served):
-    served.run("kill", "-STOP", served.facts(UNIT)["MainPID"], check=True)
+    served.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", UNIT, check=True)
     until(lambda: "Watchdog timeout" in served.journal(UNIT))
     restarted(served, times=1)
+
+
+def test_a_configuration_is_read_again_on_reload_and_a_bad_one_leaves_the_old_one_in_place(served):
+    before = served.facts(UNIT)["MainPID"]
+    served.write(CONFIG, GOOD + "no_data_after_s: 20\n")
+    served.run("systemctl", "reload", UNIT, check=True)
+    served.write(CONFIG, "gateway: home\nbrokr: embedded\n")
+    served.run("systemctl", "reload", UNIT, check=True)
+    until(lambda: "did you mean `broker`?" in served.journal(UNIT))
+    facts = served.facts(UNIT)
+    assert (facts["ActiveState"], facts["MainPID"]) == ("active", before)
 
 
 def test_a_configuration_that_is_not_good_ends_with_78_and_is_not_tried_again(served):
