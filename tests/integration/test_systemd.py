@@ -3,7 +3,8 @@
 Once, the root file system of the machine (80 s, 330 MB; it stays as it is)::
 
     apt-get install --no-install-recommends systemd-container debootstrap
-    debootstrap --variant=minbase --include=systemd-sysv,dbus,procps,python3,libgomp1,mosquitto,mosquitto-clients \
+    debootstrap --variant=minbase \
+        --include=systemd-sysv,dbus,procps,python3,libgomp1,mosquitto,mosquitto-clients \
         bookworm /var/tmp/vskd-machine
 
 Then::
