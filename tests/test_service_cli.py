@@ -220,8 +220,9 @@ def test_only_root_and_only_under_systemd(host, capsys, monkeypatch):
     assert "only root" in capsys.readouterr().err
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service_cli, "_BOOTED", host / "none")
-    assert install() == os.EX_UNAVAILABLE
-    assert "systemd does not run this machine" in capsys.readouterr().err
+    for command in ("install", "check", "status"):
+        assert cli.main(["service", command]) == os.EX_UNAVAILABLE
+        assert "systemd does not run this machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def _check(_: argparse.Namespace) -> int:
 
 
 def _status(_: argparse.Namespace) -> int:
+    _need_systemd()
     names = "LoadState,UnitFileState,ActiveState,SubState,StatusText,NRestarts,Result,ExecMainStatus,MainPID"
     shown = subprocess.run(  # noqa: S603
         [_found("systemctl"), "show", f"--property={names}", UNIT], check=True, capture_output=True, text=True
@@ -228,6 +229,10 @@ def in_words(facts: dict[str, str]) -> str:
 def _need_root_and_systemd() -> None:
     if os.geteuid() != 0:
         raise ServiceError("only root may do this; run it with sudo, or look first with --dry-run")
+    _need_systemd()
+
+
+def _need_systemd() -> None:
     if not _BOOTED.is_dir():
         raise ServiceError("systemd does not run this machine: it has no services to install")
 
