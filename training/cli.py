@@ -16,6 +16,7 @@ import torch
 
 from training import experiment as experiments
 from training.card import smoothing_of
+from training.compare import Entry, compare
 from training.evaluate import Judgement, judge, predict, table
 from training.experiment import Experiment
 from training.export import PRECISIONS, bundle_path, export
@@ -141,6 +142,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a refusal is one sentence on stderr and exit code 1."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "compare":
+            target = compare(
+                options.config,
+                [Entry.parse(text) for text in options.methods.split(",")],
+                seeds=options.seeds,
+                data=options.data,
+                runs=options.runs,
+                results=options.results,
+                say=_say,
+            )
+            _say(f"written to {target}")
+            return 0
         experiment = experiments.load(options.config)
         run = options.runs / experiment.name
         if options.command == "train":
@@ -162,12 +175,16 @@ def _parser() -> argparse.ArgumentParser:
         ("train", "teach the student, or go on where its checkpoint stops"),
         ("export", "turn the learned student into an fp32 and an int8 bundle"),
         ("evaluate", "judge both bundles on the test subjects"),
+        ("compare", "run methods of distillation against each other, by several seeds"),
     ):
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument("--config", type=Path, required=True, help="an experiment, configs/train/*.yaml")
         command.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="keeps checkpoints and bundles")
-        if name == "evaluate":
+        if name == "compare":
+            command.add_argument("--methods", required=True, help="names, by commas; METHOD@VARIANT for a variant")
+            command.add_argument("--seeds", type=int, default=5, help="seeds 1 to this many")
+        if name in {"evaluate", "compare"}:
             command.add_argument(
                 "--results", type=Path, default=Path("training/results"), help="where the figures go"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,11 +18,13 @@ from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of an experiment: nothing in it changes, and nothing unknown is in it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DatasetChoice(_Frozen):
+class DatasetChoice(Frozen):
     """Which recordings are learned from."""
 
     kind: Literal["wisdm"]
@@ -30,7 +32,7 @@ class DatasetChoice(_Frozen):
     """Its name in the folder given with --data."""
 
 
-class Signal(_Frozen):
+class Signal(Frozen):
     """From samples to windows; goes into the manifest as it stands."""
 
     sampling_rate_hz: float = Field(ge=1.0, le=1000.0)
@@ -50,7 +52,7 @@ class Signal(_Frozen):
         return self.hop_samples / self.sampling_rate_hz
 
 
-class StudentChoice(_Frozen):
+class StudentChoice(Frozen):
     """The network's size."""
 
     width: int = Field(default=64, ge=4, le=256)
@@ -59,7 +61,7 @@ class StudentChoice(_Frozen):
     """Size of the tap."""
 
 
-class Fit(_Frozen):
+class Fit(Frozen):
     """How the weights are found."""
 
     epochs: int = Field(ge=1, le=10_000)
@@ -79,7 +81,7 @@ class Fit(_Frozen):
         return max(1, self.windows_per_epoch // self.batch_size)
 
 
-class Decisions(_Frozen):
+class Decisions(Frozen):
     """How scores become events; the thresholds are found on the validation subjects.
 
     All but ``unknown_share`` go into the manifest's ``Decision`` as they stand, and are told there.
@@ -110,7 +112,7 @@ class Decisions(_Frozen):
         return Decision.model_validate({**fields, "unknown_below": unknown_below})
 
 
-class Export(_Frozen):
+class Export(Frozen):
     """How the weights become a bundle."""
 
     calibration_windows: int = Field(ge=8, le=65_536)
@@ -122,7 +124,7 @@ class Export(_Frozen):
     """The int8 bundle is refused if its validation accuracy is lower than fp32's by more than this."""
 
 
-class Experiment(_Frozen):
+class Experiment(Frozen):
     """Version 1 of configs/train/*.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -168,13 +170,25 @@ class Experiment(_Frozen):
 
 def load(path: Path) -> Experiment:
     """Read an experiment; ``ConfigError`` names every problem."""
+    return validated(Experiment, read(path), path)
+
+
+def read(path: Path) -> object:
+    """The document in a YAML file; ``ConfigError`` if it is none."""
     try:
         with path.open(encoding="utf-8") as file:
-            document = yaml.safe_load(file)
+            return yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(path, [f"cannot be read: {error}"]) from error
+
+
+_Model = TypeVar("_Model", bound=Frozen)
+
+
+def validated(model: type[_Model], document: object, path: Path) -> _Model:
+    """The document as a ``model``; ``ConfigError`` names every problem."""
     try:
-        return Experiment.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,10 @@ from torch import nn
 from training.experiment import Fit
 from vskd_stream.errors import VskdError
 
-Batches = Callable[[int], Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]]
-"""An epoch's number to its (images, labels)."""
+Batches = Callable[[int], Iterator[tuple[NDArray[np.float32], NDArray[np.int64], *tuple[NDArray[Any], ...]]]]
+"""An epoch's number to its (images, labels) and whatever else the task is called with."""
+Curve = dict[str, float]
+"""What one epoch came to, by name: "loss", "accuracy" and every other scalar of the task's answer."""
 
 _RISE = 0.25
 _START = 1 / 25
@@ -44,7 +48,8 @@ def fit(
     identity: str,
     say: Callable[[str], None] = print,
     after_epoch: Callable[[], str] = str,
-) -> None:
+    draw: Callable[[int, Curve], None] = lambda _epoch, _curve: None,
+) -> list[Curve]:
     """Teach ``task``, beginning where ``checkpoint`` stops if it exists.
 
     Args:
@@ -57,6 +62,10 @@ def fit(
         identity: What the run's outcome depends on; a checkpoint of another is refused.
         say: Receives a line per epoch.
         after_epoch: Its answer is appended to that line.
+        draw: Receives an epoch's number, from 1, and its means, for whoever plots while it runs.
+
+    Returns:
+        The means of every epoch, those before a resumption included.
 
     Raises:
         FitError: The checkpoint is damaged or another run's, or the loss is no longer a number.
@@ -66,20 +75,43 @@ def fit(
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=settings.peak_learning_rate, weight_decay=settings.weight_decay)
-    first = _resume(checkpoint, task, optimiser, identity)
+    curves = _resume(checkpoint, task, optimiser, identity)
+    first = len(curves)
     if first > 0:
         say(f"resumed after epoch {first} of {settings.epochs}")
     began = time.monotonic()
     for epoch in range(first, settings.epochs):
-        loss, accuracy = _epoch(task, optimiser, batches=batches, settings=settings, seed=seed, epoch=epoch)
-        _save(checkpoint, task, optimiser, identity, epoch + 1)
+        curve = _epoch(task, optimiser, batches=batches, settings=settings, seed=seed, epoch=epoch)
+        curves.append(curve)
+        _save(checkpoint, task, optimiser, identity, curves)
+        draw(epoch + 1, curve)
         note = after_epoch()
         spent_s = time.monotonic() - began
         left_s = spent_s / (epoch + 1 - first) * (settings.epochs - epoch - 1)
         say(
-            f"epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}{note}  "
+            f"epoch {epoch + 1}/{settings.epochs}  loss {curve['loss']:.4f}  accuracy {curve['accuracy']:.4f}{note}  "
             f"{spent_s / 60:.1f} min, {left_s / 60:.1f} min to go at this pace"
         )
+    return curves
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Of one epoch, weighted by windows."""
+
+    seen: int = 0
+    right: int = 0
+    of: dict[str, float] = field(default_factory=dict)
+
+    def add(self, result: dict[str, torch.Tensor], labels: torch.Tensor) -> None:
+        self.seen += len(labels)
+        self.right += int((result["logits"].argmax(1) == labels).sum())
+        for name, value in result.items():
+            if value.ndim == 0:
+                self.of[name] = self.of.get(name, 0.0) + value.item() * len(labels)
+
+    def means(self) -> Curve:
+        return {"accuracy": self.right / self.seen} | {k: v / self.seen for k, v in self.of.items()}
 
 
 def _epoch(
@@ -90,13 +122,13 @@ def _epoch(
     settings: Fit,
     seed: int,
     epoch: int,
-) -> tuple[float, float]:
-    """One epoch; mean loss and accuracy on what was learned from."""
+) -> Curve:
+    """One epoch; its means on what was learned from."""
     task.train()
     torch.manual_seed((seed << 20) + epoch)
     step = epoch * settings.batches
-    loss_sum, right, seen = 0.0, 0, 0
-    for images, labels in batches(epoch):
+    sums = _Sums()
+    for images, labels, *others in batches(epoch):
         for group in optimiser.param_groups:
             group["lr"] = one_cycle(
                 step, steps=settings.epochs * settings.batches, peak=settings.peak_learning_rate
@@ -104,43 +136,48 @@ def _epoch(
         x = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         y = torch.from_numpy(labels)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.autocast == "bfloat16"):
-            result = task(x, y)
+            result = task(x, y, *map(torch.from_numpy, others))
         loss = result["loss"]
         if not math.isfinite(loss.item()):
             raise FitError(f"the loss became {loss.item()} in epoch {epoch + 1}: lower peak_learning_rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        loss_sum += loss.item() * len(labels)
-        right += int((result["logits"].argmax(1) == y).sum())
-        seen += len(labels)
+        sums.add(result, y)
         step += 1
-    return loss_sum / seen, right / seen
+    return sums.means()
 
 
-def _save(path: Path, task: nn.Module, optimiser: torch.optim.Optimizer, identity: str, epochs: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _save(
+    path: Path, task: nn.Module, optimiser: torch.optim.Optimizer, identity: str, curves: list[Curve]
+) -> None:
     partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "identity": identity,
-            "epochs": epochs,
-            "task": task.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        },
-        partial,
-    )
-    # A kill in the middle of writing must leave the last whole checkpoint in place.
-    partial.replace(path)
+    state = {
+        "identity": identity,
+        "curves": curves,
+        "task": task.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        # A kill in the middle of writing must leave the last whole checkpoint in place.
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        raise FitError(
+            f"checkpoint {path} cannot be written ({error}): make room; the last whole one goes on"
+        ) from error
 
 
-def _resume(path: Path, task: nn.Module, optimiser: torch.optim.Optimizer | None, identity: str) -> int:
-    """Load what ``_save`` wrote, if it is there; the number of epochs done."""
+def _resume(
+    path: Path, task: nn.Module, optimiser: torch.optim.Optimizer | None, identity: str
+) -> list[Curve]:
+    """Load what ``_save`` wrote, if it is there; the means of the epochs done."""
     if not path.exists():
-        return 0
+        return []
     try:
         state = torch.load(path, weights_only=True)
-        found = state["identity"]
+        found, _ = state["identity"], state["curves"]
     except Exception as error:  # torch raises anything from KeyError to UnpicklingError
         raise FitError(f"checkpoint {path} cannot be read ({error}); remove it to start over") from error
     if found != identity:
@@ -148,11 +185,12 @@ def _resume(path: Path, task: nn.Module, optimiser: torch.optim.Optimizer | None
     task.load_state_dict(state["task"])
     if optimiser is not None:
         optimiser.load_state_dict(state["optimiser"])
-    return int(state["epochs"])
+    curves: list[Curve] = state["curves"]
+    return curves
 
 
 def restore(task: nn.Module, *, checkpoint: Path, identity: str, epochs: int) -> None:
     """Load a finished run's weights into ``task``; ``FitError`` if there is none."""
-    done = _resume(checkpoint, task, None, identity)
+    done = len(_resume(checkpoint, task, None, identity))
     if done < epochs:
         raise FitError(f"checkpoint {checkpoint}: {done} of {epochs} epochs done; run vskd-train train first")

@@ -72,10 +72,17 @@ class Student(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def maps(self, images: Tensor) -> Tensor:
+        """(b, channels, s, s) images to the last stage's (b, 8 width, s / 32, s / 32) maps."""
+        return cast("Tensor", self.blocks(self.stem(images)))
+
     def features(self, images: Tensor) -> Tensor:
         """(b, channels, s, s) images to the (b, features) tap, after its ReLU."""
-        pooled = self.blocks(self.stem(images)).mean(dim=(2, 3))
-        return F.relu(self.tap(pooled))
+        return self.embed(self.maps(images))
+
+    def embed(self, maps: Tensor) -> Tensor:
+        """``maps`` to the (b, features) tap, after its ReLU."""
+        return F.relu(self.tap(maps.mean(dim=(2, 3))))
 
     def forward(self, images: Tensor) -> Tensor:
         """(b, channels, s, s) images in [-1, 1] to (b, classes) logits."""

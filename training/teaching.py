@@ -1,0 +1,74 @@
+"""What a teacher said of every trial, kept as arrays: it cannot learn, and pairing is by the trial's key."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream.errors import VskdError
+
+
+class TeacherError(VskdError):
+    """A teacher whose answers are missing, damaged, or of other trials."""
+
+    def __init__(self, place: object, reason: str) -> None:
+        super().__init__(f"teacher {place}: {reason}")
+        self.place = place
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """A teacher's answers to trials, in an order of one's own."""
+
+    logits: NDArray[np.float32]
+    """(t, classes)."""
+    features: NDArray[np.float32]
+    """(t, d) tap."""
+    maps: NDArray[np.float32] | None = None
+    """(t, c, h, w), of teachers that have any."""
+
+
+def load(path: Path, keys: Sequence[str], *, classes: int) -> Lessons:
+    """A teacher's answers to the trials ``keys``, in that order.
+
+    Args:
+        path: ``outputs.npz`` with keys (t,), logits (t, classes), features (t, d) and perhaps maps.
+        keys: Of the trials that a student will see.
+        classes: How many labels the student has.
+
+    Raises:
+        TeacherError: The file is missing or damaged, lacks a trial, or knows other labels.
+    """
+    try:
+        # Opened here, for numpy leaves its own file open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in ("keys", "logits", "features")}
+            maps = archive["maps"] if "maps" in archive.files else None
+    except FileNotFoundError:
+        raise TeacherError(path, "not there; train it first: vskd-train teacher") from None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise TeacherError(path, f"not to be read ({error}); train it again") from error
+    count = len(found["keys"])
+    if len(set(found["keys"].tolist())) != count:
+        raise TeacherError(path, "a trial is in it twice")
+    arrays = {"logits": found["logits"], "features": found["features"]}
+    if maps is not None:
+        arrays["maps"] = maps
+    for name, array in arrays.items():
+        if len(array) != count or array.ndim != (4 if name == "maps" else 2):
+            raise TeacherError(path, f"{name} {array.shape} do not fit {count} trials")
+        if not np.isfinite(array).all():
+            raise TeacherError(path, f"{name} hold a number that is not finite")
+    if found["logits"].shape[1] != classes:
+        raise TeacherError(path, f"it knows {found['logits'].shape[1]} labels, the student {classes}")
+    row = {str(key): i for i, key in enumerate(found["keys"])}
+    if absent := [key for key in keys if key not in row]:
+        raise TeacherError(path, f"{len(absent)} trials have no answer, {absent[0]} first")
+    rows = np.array([row[key] for key in keys], np.int64)
+    return Lessons(**{name: np.ascontiguousarray(a[rows], np.float32) for name, a in arrays.items()})

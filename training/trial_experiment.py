@@ -1,0 +1,118 @@
+"""An experiment on whole trials: one student, perhaps a teacher, a split, and named variants of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from training.augment import Augmentation
+from training.datasets import Source, Trial, utd_mhad
+from training.datasets.splits import TrialSplit
+from training.experiment import Decisions, Export, Fit, Frozen, Signal, StudentChoice, read, validated
+from training.methods import METHODS, Method
+from training.trials import TrialView
+from vskd_stream.errors import ConfigError
+from vskd_stream.image import ImageSpec
+
+
+class TrialDataset(Frozen):
+    """Which trials are learned from."""
+
+    kind: Literal["utd_mhad"]
+    labels: Literal["all", "wrist"] = "all"
+    """"wrist": the 21 actions with the sensor on the right wrist."""
+
+
+class TeacherChoice(Frozen):
+    """Whose answers are learned from."""
+
+    run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """Folder in runs/ with its outputs.npz."""
+
+
+class TrialExperiment(Frozen):
+    """Version 1 of configs/train/*.yaml whose data set is one of trials."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    seed: int = Field(ge=0, lt=2**32)
+    dataset: TrialDataset
+    split: TrialSplit
+    signal: Signal
+    """A trial is stretched to ``window_samples``, whatever its length; rate and hop are for service."""
+    image: ImageSpec
+    view: TrialView = TrialView()
+    student: StudentChoice = StudentChoice()
+    augmentation: Augmentation
+    fit: Fit
+    method: str = "alone"
+    teacher: TeacherChoice | None = None
+    decisions: Decisions | None = None
+    """For export."""
+    export: Export | None = None
+
+    @model_validator(mode="after")
+    def _known_method(self) -> Self:
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r} is none of {', '.join(METHODS)}")
+        if METHODS[self.method].terms and self.teacher is None:
+            raise ValueError(f"method {self.method!r} needs a teacher: teacher: {{run: NAME}}")
+        return self
+
+    @property
+    def how(self) -> Method:
+        """The method's terms."""
+        return METHODS[self.method]
+
+    @property
+    def source(self) -> Source:
+        """Where the trials come from."""
+        return utd_mhad.SOURCE
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model tells apart, in the order of its outputs."""
+        return utd_mhad.WRIST_LABELS if self.dataset.labels == "wrist" else self.source.labels
+
+    def trials(self, folder: Path) -> list[Trial]:
+        """Every trial of these labels; ``DatasetError`` if the data set is missing or damaged."""
+        return utd_mhad.trials(folder, labels=self.labels)
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that the weights depend on, the teacher's answers apart."""
+        left_out = {"decisions", "export", "name"} | (set() if self.how.terms else {"teacher"})
+        document = self.model_dump(mode="json", exclude=left_out) | {"terms": repr(self.how)}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def variation(self, *, method: str, seed: int) -> TrialExperiment:
+        """The same with another method and seed, validated again."""
+        return TrialExperiment.model_validate(self.model_dump() | {"method": method, "seed": seed})
+
+
+def load(path: Path, *, variant: str | None = None) -> TrialExperiment:
+    """Read an experiment, as it stands or in one of its ``variants``; ``ConfigError`` names every problem.
+
+    A variant is a mapping of what differs: sections that it names are merged, values replaced.
+    """
+    document = read(path)
+    if not isinstance(document, dict):
+        raise ConfigError(path, ["an experiment is a mapping"])
+    variants = document.pop("variants", None) or {}
+    if variant is not None:
+        if not isinstance(variants, dict) or not isinstance(variants.get(variant), dict):
+            raise ConfigError(path, [f"variants: there is no {variant!r}, only {sorted(variants)}"])
+        document = _merged(document, variants[variant])
+    return validated(TrialExperiment, document, path)
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    # Said here as null: how a variant leaves out what its base has.
+    return {key: value for key, value in merged.items() if value is not None}

@@ -1,0 +1,186 @@
+"""One run on whole trials: learn, judge by the last epoch, and leave behind what it came to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from training import teaching
+from training.datasets import Trial, utd_mhad
+from training.distill import Distillation
+from training.evaluate import Figures, measure
+from training.fit import Curve, fit, restore
+from training.student import Student
+from training.trial_experiment import TrialExperiment
+from training.trials import RandomTrials, as_windows
+from vskd_stream.image import encode_batch
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What one run came to on the trials that judge."""
+
+    figures: Figures
+    wrist_accuracy: float
+    """Of the trials with the sensor on the wrist, all labels allowed as answers."""
+    keys: tuple[str, ...]
+    answers: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    seconds: float
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(t,) whether each trial was told rightly."""
+        return self.answers == self.truth
+
+
+def outputs(experiment: TrialExperiment, runs: Path) -> Path:
+    """Where the experiment's teacher left its answers."""
+    assert experiment.teacher is not None  # a method with terms has one
+    return runs / experiment.teacher.run / "outputs.npz"
+
+
+def identity(experiment: TrialExperiment, runs: Path) -> str:
+    """Of all that the weights depend on, the teacher's answers included."""
+    if not experiment.how.terms:
+        return experiment.identity
+    try:
+        answers = outputs(experiment, runs).read_bytes()
+    except OSError as error:
+        raise teaching.TeacherError(
+            outputs(experiment, runs), f"not to be read ({error.strerror}); train it: vskd-train teacher"
+        ) from error
+    return hashlib.sha256(experiment.identity.encode() + hashlib.sha256(answers).digest()).hexdigest()
+
+
+def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Path) -> Distillation:
+    """The task for learning from ``trials``, with fresh weights that are a function of the seed alone."""
+    lessons = None
+    if experiment.how.terms:
+        keys = [trial.key for trial in trials]
+        lessons = teaching.load(outputs(experiment, runs), keys, classes=len(experiment.labels))
+    torch.manual_seed(experiment.seed)
+    student = Student(
+        channels=experiment.image.channels,
+        classes=len(experiment.labels),
+        width=experiment.student.width,
+        features=experiment.student.features,
+    )
+    return Distillation(
+        student, lessons, method=experiment.how, label_smoothing=experiment.fit.label_smoothing
+    )
+
+
+def learn(
+    experiment: TrialExperiment,
+    trials: Sequence[Trial],
+    *,
+    run: Path,
+    runs: Path,
+    say: Callable[[str], None],
+    draw: Callable[[int, Curve], None] = lambda _epoch, _curve: None,
+) -> tuple[Distillation, list[Curve]]:
+    """Teach the experiment's student from its training trials, or go on where its checkpoint stops."""
+    learned = experiment.split.select(trials, "train")
+    supply = RandomTrials(
+        learned,
+        labels=experiment.labels,
+        samples=experiment.signal.window_samples,
+        view=experiment.view,
+        image=experiment.image,
+        augmentation=experiment.augmentation,
+        seed=experiment.seed,
+    )
+    task = make_task(experiment, learned, runs=runs)
+    run.mkdir(parents=True, exist_ok=True)
+    write(run / "config.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    curves = fit(
+        task,
+        batches=lambda epoch: supply.epoch(
+            epoch, batches=experiment.fit.batches, batch_size=experiment.fit.batch_size
+        ),
+        settings=experiment.fit,
+        seed=experiment.seed,
+        checkpoint=run / "checkpoint.pt",
+        identity=identity(experiment, runs),
+        say=say,
+        draw=draw,
+    )
+    return task, curves
+
+
+def finished(experiment: TrialExperiment, trials: Sequence[Trial], *, run: Path, runs: Path) -> Distillation:
+    """The student of a run that has ended; ``FitError`` where there is none."""
+    task = make_task(experiment, experiment.split.select(trials, "train"), runs=runs)
+    restore(
+        task,
+        checkpoint=run / "checkpoint.pt",
+        identity=identity(experiment, runs),
+        epochs=experiment.fit.epochs,
+    )
+    return task
+
+
+def probabilities(student: Student, windows: NDArray[np.float32], experiment: TrialExperiment) -> Any:
+    """(t, labels) float32 of (t, 3, n) windows, in full precision."""
+    student.eval()
+    images = torch.from_numpy(encode_batch(windows, spec=experiment.image))
+    with torch.inference_mode():
+        return torch.cat([student(part).softmax(1) for part in images.split(_BATCH)]).numpy()
+
+
+def judge(
+    experiment: TrialExperiment, student: Student, trials: Sequence[Trial], *, seconds: float
+) -> Outcome:
+    """The student on the trials that judge."""
+    test = experiment.split.select(trials, "test")
+    told = probabilities(student, as_windows(test, experiment.signal.window_samples), experiment)
+    truth = np.array([experiment.labels.index(trial.label) for trial in test], np.int64)
+    answers = told.argmax(1)
+    wrist = np.array([trial.label in utd_mhad.WRIST_LABELS for trial in test])
+    return Outcome(
+        figures=measure(told, truth, experiment.labels),
+        wrist_accuracy=float((answers == truth)[wrist].mean()),
+        keys=tuple(trial.key for trial in test),
+        answers=answers,
+        truth=truth,
+        seconds=seconds,
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """The file appears whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def record(run: Path, experiment: TrialExperiment, outcome: Outcome, curves: list[Curve], name: str) -> None:
+    """Leave what a run came to beside its checkpoint."""
+    document = {
+        "identity": name,
+        "seed": experiment.seed,
+        "method": experiment.method,
+        "labels": experiment.labels,
+        "test": asdict(outcome.figures),
+        "wrist_accuracy": outcome.wrist_accuracy,
+        "keys": outcome.keys,
+        "answers": outcome.answers.tolist(),
+        "truth": outcome.truth.tolist(),
+        "seconds": outcome.seconds,
+        "curves": curves,
+    }
+    write(run / "metrics.json", json.dumps(document, indent=1) + "\n")
