@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.evaluate import Figures, Judgement, table
-from training.experiment import Decisions, Experiment
+from training.experiment import Decisions, Exportable
 
 _POOR_F1 = 0.6
 
@@ -11,7 +13,7 @@ _CARD = """\
 # {name} ({precision})
 
 Tells {labels} activities apart from a wrist's acceleration: a window of {window_s:g} s every {hop_s:g} s.
-A ResNet18 that reads Gramian Angular Fields, taught from labels alone (no camera teacher).
+A ResNet18 that reads Gramian Angular Fields, {taught_by}.
 
 ## Data
 
@@ -52,10 +54,25 @@ def smoothing_of(decisions: Decisions) -> str:
     return f"{means[decisions.smoothing]} {decisions.smoothing_windows} windows"
 
 
-def write_card(experiment: Experiment, *, precision: str, test: Judgement) -> str:
-    """Markdown, of how the model came to be and how it does on the test subjects."""
+def write_card(
+    experiment: Exportable,
+    *,
+    precision: str,
+    test: Judgement,
+    learned: Sequence[str],
+    chose: Sequence[str],
+) -> str:
+    """Markdown, of how the model came to be and how it does on the test subjects.
+
+    Args:
+        experiment: What was trained.
+        precision: Of the bundle.
+        test: Figures of who judges.
+        learned: Subjects learned from.
+        chose: Subjects who chose temperature and thresholds.
+    """
     smoothed, subjects = test.smoothed, test.subjects
-    split, signal, source = experiment.split, experiment.signal, experiment.source
+    signal, source = experiment.signal, experiment.source
     return _CARD.format(
         name=experiment.name,
         precision=precision,
@@ -64,11 +81,12 @@ def write_card(experiment: Experiment, *, precision: str, test: Judgement) -> st
         hop_s=signal.hop_samples / signal.sampling_rate_hz,
         attribution=source.attribution,
         licence=source.licence,
-        train=len(split.train),
-        validation=len(split.validation),
-        validation_subjects=", ".join(split.validation),
-        test=len(split.test),
-        test_subjects=", ".join(split.test),
+        taught_by=experiment.taught_by,
+        train=len(learned),
+        validation=len(chose),
+        validation_subjects=", ".join(chose),
+        test=len(subjects),
+        test_subjects=", ".join(subjects),
         windows=test.windows,
         smoothed=smoothed,
         smoothing=smoothing_of(experiment.decisions),

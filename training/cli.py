@@ -15,13 +15,17 @@ import numpy as np
 import torch
 
 from training import experiment as experiments
+from training import trial_commands, trial_experiment
 from training.card import smoothing_of
 from training.compare import Entry, compare
 from training.evaluate import Judgement, judge, predict, table
 from training.experiment import Experiment
-from training.export import PRECISIONS, bundle_path, export
+from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import fit, restore
+from training.report import report
 from training.student import Student, Supervised, parameters
+from training.tensorboard import drawing
+from training.trial_run import write
 from training.windows import RandomWindows, cut
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
@@ -30,6 +34,7 @@ from vskd_stream.image import encode_batch
 
 _WATCHED_WINDOWS = 1500
 _WATCHED_BATCH = 64
+_OF_TRIALS = frozenset({"distill", "compare", "report"})
 _TOOLS = ("vskd-stream", "torch", "onnx", "onnxruntime", "numpy", "numba")
 
 
@@ -94,7 +99,7 @@ def export_command(experiment: Experiment, *, data: Path, run: Path) -> None:
         epochs=experiment.fit.epochs,
     )
     torch.set_num_threads(experiment.fit.threads)
-    export(experiment, task.student, experiment.recordings(data), run=run, say=_say)
+    export(experiment, task.student, material(experiment, experiment.recordings(data)), run=run, say=_say)
 
 
 def evaluate_command(experiment: Experiment, *, data: Path, run: Path, results: Path) -> None:
@@ -142,30 +147,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a refusal is one sentence on stderr and exit code 1."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "compare":
-            target = compare(
-                options.config,
-                [Entry.parse(text) for text in options.methods.split(",")],
-                seeds=options.seeds,
-                data=options.data,
-                runs=options.runs,
-                results=options.results,
-                say=_say,
-            )
-            _say(f"written to {target}")
-            return 0
-        experiment = experiments.load(options.config)
-        run = options.runs / experiment.name
-        if options.command == "train":
-            train_command(experiment, data=options.data, run=run)
-        elif options.command == "export":
-            export_command(experiment, data=options.data, run=run)
-        else:
-            evaluate_command(experiment, data=options.data, run=run, results=options.results)
+        _run(options)
     except VskdError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command in _OF_TRIALS or trial_experiment.is_one(options.config):
+        _run_trials(options)
+        return
+    experiment = experiments.load(options.config)
+    run = options.runs / experiment.name
+    if options.command == "train":
+        train_command(experiment, data=options.data, run=run)
+    elif options.command == "export":
+        export_command(experiment, data=options.data, run=run)
+    else:
+        evaluate_command(experiment, data=options.data, run=run, results=options.results)
+
+
+def _run_trials(options: argparse.Namespace) -> None:
+    if options.command == "compare":
+        target = compare(
+            options.config,
+            [Entry.parse(text) for text in options.methods.split(",")],
+            seeds=options.seeds,
+            data=options.data,
+            runs=options.runs,
+            results=options.results,
+            say=_say,
+        )
+        _say(f"written to {target}")
+        return
+    experiment = trial_experiment.load(options.config, variant=options.variant)
+    places = {"data": options.data, "runs": options.runs}
+    if options.command in {"train", "distill"}:
+        with drawing(options.runs / experiment.name, wanted=options.tensorboard) as draw:
+            trial_commands.distill(experiment, **places, say=_say, draw=draw)
+    elif options.command == "export":
+        trial_commands.export_bundles(experiment, **places, say=_say)
+    elif options.command == "evaluate":
+        trial_commands.evaluate(experiment, **places, results=options.results, say=_say)
+    else:
+        page = report(experiment, table=options.results / f"{experiment.name}.json", **places)
+        write(options.out, page)
+        _say(f"written to {options.out}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,16 +203,26 @@ def _parser() -> argparse.ArgumentParser:
         ("train", "teach the student, or go on where its checkpoint stops"),
         ("export", "turn the learned student into an fp32 and an int8 bundle"),
         ("evaluate", "judge both bundles on the test subjects"),
+        ("distill", "teach the student from labels and a teacher, or go on where its checkpoint stops"),
+        ("report", "put a comparison's tables and plots into one HTML page"),
         ("compare", "run methods of distillation against each other, by several seeds"),
     ):
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument("--config", type=Path, required=True, help="an experiment, configs/train/*.yaml")
         command.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="keeps checkpoints and bundles")
+        if name != "compare":
+            command.add_argument("--variant", help="one of the variants in a file of whole trials")
+        if name in {"train", "distill"}:
+            command.add_argument("--tensorboard", action="store_true", help="log each epoch for TensorBoard")
+        if name == "report":
+            command.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write")
         if name == "compare":
-            command.add_argument("--methods", required=True, help="names, by commas; METHOD@VARIANT for a variant")
+            command.add_argument(
+                "--methods", required=True, help="names, by commas; METHOD@VARIANT for a variant"
+            )
             command.add_argument("--seeds", type=int, default=5, help="seeds 1 to this many")
-        if name in {"evaluate", "compare"}:
+        if name in {"evaluate", "compare", "report"}:
             command.add_argument(
                 "--results", type=Path, default=Path("training/results"), help="where the figures go"
             )

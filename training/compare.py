@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from training import trial_experiment, trial_run
 from training.datasets import Trial
-from training.trial_experiment import TrialExperiment
 from training.trial_run import write
 
 _TOOLS = ("torch", "numpy", "numba")
@@ -77,9 +76,7 @@ def compare(
         say(f"{entry}, seed {experiment.seed}")
         began = time.monotonic()
         task, curves = trial_run.learn(experiment, trials[kind], run=run, runs=runs, say=_quiet)
-        outcome = trial_run.judge(
-            experiment, task.student, trials[kind], seconds=time.monotonic() - began
-        )
+        outcome = trial_run.judge(experiment, task.student, trials[kind], seconds=time.monotonic() - began)
         trial_run.record(run, experiment, outcome, curves, name)
         say(
             f"  accuracy {outcome.figures.accuracy:.4f}, macro-F1 {outcome.figures.macro_f1:.4f}, "
@@ -125,12 +122,8 @@ def _row(
 ) -> dict[str, Any]:
     seeds = sorted(found)
     row: dict[str, Any] = {"seeds": seeds}
-    for figure, of in (
-        ("accuracy", lambda run: run["test"]["accuracy"]),
-        ("macro_f1", lambda run: run["test"]["macro_f1"]),
-        ("wrist_accuracy", lambda run: run["wrist_accuracy"]),
-    ):
-        values = [of(found[seed]) for seed in seeds]
+    for figure in ("accuracy", "macro_f1", "wrist_accuracy"):
+        values = [{**found[seed]["test"], **found[seed]}[figure] for seed in seeds]
         row[figure] = {
             "mean": float(np.mean(values)),
             "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,

@@ -75,7 +75,11 @@ class Distillation(nn.Module):
             raise TeacherError("tap", f"it has {taught} features, the student {size}: they must be equal")
         if "attention" in method.terms and lessons.maps is None:
             raise TeacherError("maps", "attention is transferred between maps, and this teacher left none")
-        for name, array in (("logits", lessons.logits), ("features", lessons.features), ("maps", lessons.maps)):
+        for name, array in (
+            ("logits", lessons.logits),
+            ("features", lessons.features),
+            ("maps", lessons.maps),
+        ):
             value = None if array is None else torch.from_numpy(array)
             # Not in the checkpoint: the teacher is an input of the run, not its outcome.
             self.register_buffer(f"teacher_{name}", value, persistent=False)
@@ -180,7 +184,7 @@ _TERMS: dict[Term, Callable[[Distillation, _Pair], Tensor]] = {
     "decoupled": lambda t, p: logits.decoupled(
         p.logits, p.teacher_logits, p.labels, temperature=t.method.temperature
     ),
-    "stronger": lambda t, p: logits.stronger(p.logits, p.teacher_logits, temperature=1.0),
+    "stronger": lambda _, p: logits.stronger(p.logits, p.teacher_logits, temperature=1.0),
     "hint": lambda t, p: features.hint(t.regressor(p.tap), p.teacher_tap),
     "attention": lambda _, p: features.attention(p.maps, _maps(p)),
     "softmaxed": lambda t, p: features.softmaxed(p.tap, p.teacher_tap, temperature=t.method.temperature),

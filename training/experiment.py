@@ -124,13 +124,11 @@ class Export(Frozen):
     """The int8 bundle is refused if its validation accuracy is lower than fp32's by more than this."""
 
 
-class Experiment(Frozen):
-    """Version 1 of configs/train/*.yaml."""
+class Exportable(Frozen):
+    """What of an experiment decides its bundles, whatever it learns from."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     seed: int = Field(ge=0, lt=2**32)
-    dataset: DatasetChoice
-    split: SubjectSplit
     signal: Signal
     image: ImageSpec
     student: StudentChoice = StudentChoice()
@@ -148,6 +146,28 @@ class Experiment(Frozen):
         return self
 
     @property
+    def source(self) -> Source:
+        """Where the recordings come from."""
+        raise NotImplementedError
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model tells apart, in the order of its outputs."""
+        return self.source.labels
+
+    @property
+    def taught_by(self) -> str:
+        """For the card."""
+        return "taught from labels alone (no camera teacher)"
+
+
+class Experiment(Exportable):
+    """Version 1 of configs/train/*.yaml, on sliding windows of recordings."""
+
+    dataset: DatasetChoice
+    split: SubjectSplit
+
+    @property
     def identity(self) -> str:
         """A hash of all that the weights depend on; decisions and export may change afterwards."""
         text = json.dumps(self.model_dump(mode="json", exclude={"decisions", "export"}), sort_keys=True)
@@ -157,11 +177,6 @@ class Experiment(Frozen):
     def source(self) -> Source:
         """Where the recordings come from."""
         return wisdm.SOURCE
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What the model tells apart, in the order of its outputs."""
-        return self.source.labels
 
     def recordings(self, folder: Path) -> list[Recording]:
         """Everything the data set holds; ``DatasetError`` if it is missing or damaged."""

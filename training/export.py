@@ -20,7 +20,7 @@ from training.calibrate import temperature, unknown_below
 from training.card import write_card
 from training.datasets import Recording
 from training.evaluate import Judgement, Predictions, judge, predict, vote
-from training.experiment import Experiment
+from training.experiment import Experiment, Exportable
 from training.graph import INPUT, OUTPUT, float32_graph, int8_graph
 from training.student import Student
 from training.windows import RandomWindows, Stretch, cut
@@ -53,15 +53,46 @@ class Exported:
     test: Judgement
 
 
-def bundle_path(experiment: Experiment, precision: Precision, *, run: Path) -> Path:
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What a bundle is chosen and judged by."""
+
+    learned: tuple[str, ...]
+    """Subjects learned from."""
+    calibration: NDArray[np.float32]
+    """(c, 3, n) training windows, every label as often: the int8 ranges."""
+    validation: Sequence[Stretch]
+    test: Sequence[Stretch]
+
+
+def material(experiment: Experiment, recordings: Sequence[Recording]) -> Material:
+    """Sliding windows of recordings, as the experiment splits them."""
+    supply = RandomWindows(
+        experiment.split.select(recordings, "train"),
+        signal=experiment.signal,
+        image=experiment.image,
+        augmentation=_AS_RECORDED,
+        seed=experiment.seed,
+    )
+    rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
+    calibration, _ = supply.draw(rng, experiment.export.calibration_windows)
+    return Material(
+        learned=experiment.split.train,
+        calibration=calibration,
+        validation=cut(experiment.split.select(recordings, "validation"), experiment.signal),
+        test=cut(experiment.split.select(recordings, "test"), experiment.signal),
+    )
+
+
+def bundle_path(experiment: Exportable, precision: Precision, *, run: Path) -> Path:
     """Where ``export`` puts a bundle."""
     return run / f"{experiment.name}-{precision}.onnx"
 
 
 def export(
-    experiment: Experiment,
+    experiment: Exportable,
     student: Student,
-    recordings: Sequence[Recording],
+    found: Material,
     *,
     run: Path,
     say: Callable[[str], None] = print,
@@ -73,19 +104,17 @@ def export(
             are told clearly enough for a golden pair. Nothing is left in ``run`` that was refused.
         BundleError: A bundle's golden pair does not come out.
     """
-    validation = cut(experiment.split.select(recordings, "validation"), experiment.signal)
-    test = cut(experiment.split.select(recordings, "test"), experiment.signal)
     run.mkdir(parents=True, exist_ok=True)
     float32 = float32_graph(student, experiment.image)
     graphs: dict[Precision, bytes] = {
         "fp32": float32,
-        "int8": int8_graph(float32, _calibration_images(experiment, recordings)),
+        "int8": int8_graph(float32, encode_batch(found.calibration, spec=experiment.image)),
     }
     exported: dict[Precision, Exported] = {}
     for precision in PRECISIONS:
         path = bundle_path(experiment, precision, run=run)
         exported[precision] = _export(
-            experiment, graphs[precision], precision=precision, path=path, validation=validation, test=test
+            experiment, graphs[precision], precision=precision, path=path, found=found
         )
         figures = exported[precision].validation.windows
         say(f"{path}: validation accuracy {figures.accuracy:.4f}, ECE {figures.ece:.4f}")
@@ -100,13 +129,7 @@ def export(
 
 
 def _export(
-    experiment: Experiment,
-    graph: bytes,
-    *,
-    precision: Precision,
-    path: Path,
-    validation: Sequence[Stretch],
-    test: Sequence[Stretch],
+    experiment: Exportable, graph: bytes, *, precision: Precision, path: Path, found: Material
 ) -> Exported:
     threads, decisions = experiment.fit.threads, experiment.decisions
     session = _ort.open_session(graph, threads=threads)
@@ -116,9 +139,9 @@ def _export(
         answer: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
         return answer
 
-    scores = predict(logits, validation)
+    scores = predict(logits, found.validation)
     divisor = temperature(*scores.pooled())
-    scaled = Predictions(validation, [softmax(part / divisor) for part in scores.probabilities])
+    scaled = Predictions(found.validation, [softmax(part / divisor) for part in scores.probabilities])
     # A first time without thresholds, to find them.
     lenient = decisions.decision(dict.fromkeys(experiment.labels, 0.0))
     votes = vote(scaled, lenient, experiment.labels, hop_s=experiment.signal.hop_s)
@@ -144,7 +167,7 @@ def _export(
                     name=source.name,
                     licence=source.licence,
                     attribution=source.attribution,
-                    subjects=experiment.split.train,
+                    subjects=found.learned,
                 ),
             ),
             "card": card,
@@ -158,8 +181,16 @@ def _export(
         return judge(predictions, labels=experiment.labels, decision=decision, hop_s=hop_s)
 
     write("")
-    on_validation, on_test = judged(validation), judged(test)
-    write(write_card(experiment, precision=precision, test=on_test))
+    on_validation, on_test = judged(found.validation), judged(found.test)
+    write(
+        write_card(
+            experiment,
+            precision=precision,
+            test=on_test,
+            learned=found.learned,
+            chose=tuple(sorted({stretch.subject for stretch in found.validation})),
+        )
+    )
     return Exported(path, on_validation, on_test)
 
 
@@ -189,17 +220,3 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
     return probabilities
-
-
-def _calibration_images(experiment: Experiment, recordings: Sequence[Recording]) -> NDArray[np.float32]:
-    """Training windows as recorded, every label equally often."""
-    supply = RandomWindows(
-        experiment.split.select(recordings, "train"),
-        signal=experiment.signal,
-        image=experiment.image,
-        augmentation=_AS_RECORDED,
-        seed=experiment.seed,
-    )
-    rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
-    windows, _ = supply.draw(rng, experiment.export.calibration_windows)
-    return encode_batch(windows, spec=experiment.image)

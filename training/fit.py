@@ -89,7 +89,8 @@ def fit(
         spent_s = time.monotonic() - began
         left_s = spent_s / (epoch + 1 - first) * (settings.epochs - epoch - 1)
         say(
-            f"epoch {epoch + 1}/{settings.epochs}  loss {curve['loss']:.4f}  accuracy {curve['accuracy']:.4f}{note}  "
+            f"epoch {epoch + 1}/{settings.epochs}  loss {curve['loss']:.4f}  "
+            f"accuracy {curve['accuracy']:.4f}{note}  "
             f"{spent_s / 60:.1f} min, {left_s / 60:.1f} min to go at this pace"
         )
     return curves

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from training.augment import Augmentation
 from training.datasets import Source, Trial, utd_mhad
 from training.datasets.splits import TrialSplit
-from training.experiment import Decisions, Export, Fit, Frozen, Signal, StudentChoice, read, validated
+from training.experiment import Exportable, Frozen, read, validated
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from vskd_stream.errors import ConfigError
-from vskd_stream.image import ImageSpec
+
+_KINDS = Literal["utd_mhad"]
 
 
 class TrialDataset(Frozen):
     """Which trials are learned from."""
 
-    kind: Literal["utd_mhad"]
+    kind: _KINDS
     labels: Literal["all", "wrist"] = "all"
     """"wrist": the 21 actions with the sensor on the right wrist."""
 
@@ -34,25 +34,17 @@ class TeacherChoice(Frozen):
     """Folder in runs/ with its outputs.npz."""
 
 
-class TrialExperiment(Frozen):
-    """Version 1 of configs/train/*.yaml whose data set is one of trials."""
+class TrialExperiment(Exportable):
+    """Version 1 of configs/train/*.yaml whose data set is one of trials.
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    seed: int = Field(ge=0, lt=2**32)
+    A trial is stretched to ``signal.window_samples``, whatever its length; rate and hop are for service.
+    """
+
     dataset: TrialDataset
     split: TrialSplit
-    signal: Signal
-    """A trial is stretched to ``window_samples``, whatever its length; rate and hop are for service."""
-    image: ImageSpec
     view: TrialView = TrialView()
-    student: StudentChoice = StudentChoice()
-    augmentation: Augmentation
-    fit: Fit
     method: str = "alone"
     teacher: TeacherChoice | None = None
-    decisions: Decisions | None = None
-    """For export."""
-    export: Export | None = None
 
     @model_validator(mode="after")
     def _known_method(self) -> Self:
@@ -77,6 +69,13 @@ class TrialExperiment(Frozen):
         """What the model tells apart, in the order of its outputs."""
         return utd_mhad.WRIST_LABELS if self.dataset.labels == "wrist" else self.source.labels
 
+    @property
+    def taught_by(self) -> str:
+        """For the card."""
+        if not self.how.terms or self.teacher is None:
+            return "taught from labels alone (no teacher)"
+        return f"taught by labels and, with the method {self.method}, by the teacher {self.teacher.run}"
+
     def trials(self, folder: Path) -> list[Trial]:
         """Every trial of these labels; ``DatasetError`` if the data set is missing or damaged."""
         return utd_mhad.trials(folder, labels=self.labels)
@@ -91,6 +90,13 @@ class TrialExperiment(Frozen):
     def variation(self, *, method: str, seed: int) -> TrialExperiment:
         """The same with another method and seed, validated again."""
         return TrialExperiment.model_validate(self.model_dump() | {"method": method, "seed": seed})
+
+
+def is_one(path: Path) -> bool:
+    """Whether the file's data set is one of trials; ``ConfigError`` if it is no YAML."""
+    document = read(path)
+    dataset = document.get("dataset") if isinstance(document, dict) else None
+    return isinstance(dataset, dict) and dataset.get("kind") in get_args(_KINDS)
 
 
 def load(path: Path, *, variant: str | None = None) -> TrialExperiment:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ class Outcome:
     @property
     def right(self) -> NDArray[np.bool_]:
         """(t,) whether each trial was told rightly."""
-        return self.answers == self.truth
+        return np.equal(self.answers, self.truth)
 
 
 def outputs(experiment: TrialExperiment, runs: Path) -> Path:
@@ -133,12 +132,15 @@ def finished(experiment: TrialExperiment, trials: Sequence[Trial], *, run: Path,
     return task
 
 
-def probabilities(student: Student, windows: NDArray[np.float32], experiment: TrialExperiment) -> Any:
+def probabilities(
+    student: Student, windows: NDArray[np.float32], experiment: TrialExperiment
+) -> NDArray[np.float32]:
     """(t, labels) float32 of (t, 3, n) windows, in full precision."""
     student.eval()
     images = torch.from_numpy(encode_batch(windows, spec=experiment.image))
     with torch.inference_mode():
-        return torch.cat([student(part).softmax(1) for part in images.split(_BATCH)]).numpy()
+        parts = [student(part).softmax(1).numpy() for part in torch.split(images, _BATCH)]
+    return np.concatenate(parts)
 
 
 def judge(

@@ -47,9 +47,7 @@ class Pool:
         if not trials:
             raise DatasetError("trials", "there is none to learn from or to judge")
         lengths = np.array([len(trial.acc_g) for trial in trials], np.int64)
-        return cls(
-            np.concatenate([trial.acc_g for trial in trials]), np.cumsum(lengths) - lengths, lengths
-        )
+        return cls(np.concatenate([trial.acc_g for trial in trials]), np.cumsum(lengths) - lengths, lengths)
 
 
 def stretch(pool: Pool, which: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from tests.training import toys
 from training import cli
 from training.datasets import wisdm
 from training.evaluate import Predictions
-from training.export import ExportError, export, golden_windows, softmax
+from training.export import ExportError, export, golden_windows, material, softmax
 from training.fit import restore
 from training.graph import float32_graph
 from training.windows import Stretch, cut
@@ -113,8 +113,9 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     # The temperature would soften such a model until no golden window is clear, which is another refusal.
     monkeypatch.setattr("training.export.temperature", lambda *_: 1.0)
     monkeypatch.setattr("training.export.int8_graph", lambda *_: float32_graph(damaged, experiment.image))
+    found = material(experiment, wisdm.load(place / toys.FILE))
     with pytest.raises(ExportError, match=r"int8 loses .* points"):
-        export(experiment, task.student, wisdm.load(place / toys.FILE), run=tmp_path, say=lambda _: None)
+        export(experiment, task.student, found, run=tmp_path, say=lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}-fp32.onnx"]
 
 

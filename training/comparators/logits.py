@@ -74,7 +74,7 @@ def stronger(
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's, row by row."""
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(_TINY)
+    return F.cosine_similarity(a, b, dim=1, eps=_TINY)
 
 
 def standardised(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tensor:
@@ -96,4 +96,4 @@ def _z_score(logits: Tensor) -> Tensor:
 def correctness(teacher: Tensor, labels: Tensor, *, wrong: float = 0.5) -> Tensor:
     """(b,) weights: 1 where the teacher's (b, classes) logits name the true label, else ``wrong``."""
     right = teacher.detach().argmax(1) == labels
-    return torch.where(right, 1.0, wrong).to(teacher.dtype)
+    return wrong + (1.0 - wrong) * right.to(teacher.dtype)

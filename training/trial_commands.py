@@ -1,0 +1,99 @@
+"""What ``vskd-train`` does with an experiment on whole trials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from training import trial_run
+from training.evaluate import judge, predict
+from training.export import PRECISIONS, ExportError, Material, bundle_path, export
+from training.fit import Curve
+from training.trial_experiment import TrialExperiment
+from training.trials import as_windows, stretches
+from vskd_stream.bundle import load
+from vskd_stream.classify import Classifier
+
+Say = Callable[[str], None]
+
+
+def distill(
+    experiment: TrialExperiment,
+    *,
+    data: Path,
+    runs: Path,
+    say: Say,
+    draw: Callable[[int, Curve], None] = lambda _epoch, _curve: None,
+) -> None:
+    """Teach the experiment's student with its method; the run's folder keeps what came of it."""
+    trials = experiment.trials(data)
+    run = runs / experiment.name
+    began = time.monotonic()
+    task, curves = trial_run.learn(experiment, trials, run=run, runs=runs, say=say, draw=draw)
+    outcome = trial_run.judge(experiment, task.student, trials, seconds=time.monotonic() - began)
+    trial_run.record(run, experiment, outcome, curves, trial_run.identity(experiment, runs))
+    figures = outcome.figures
+    say(f"test, {figures.windows} trials: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}")
+
+
+def export_bundles(experiment: TrialExperiment, *, data: Path, runs: Path, say: Say) -> None:
+    """Turn the learned student into bundles beside its checkpoint."""
+    if not experiment.split.validation:
+        raise ExportError(
+            "split.validation is empty: name a part of the training side, for temperature and thresholds "
+            "must not be chosen by those who judge; then run vskd-train distill again"
+        )
+    trials = experiment.trials(data)
+    run = runs / experiment.name
+    task = trial_run.finished(experiment, trials, run=run, runs=runs)
+    torch.set_num_threads(experiment.fit.threads)
+    learned, chosen, test = (
+        experiment.split.select(trials, side) for side in ("train", "validation", "test")
+    )
+    samples = experiment.signal.window_samples
+    # Every so manyth: the trials stand by label, and each label has to be among them.
+    step = max(1, len(learned) // experiment.export.calibration_windows)
+    found = Material(
+        learned=tuple(sorted({trial.subject for trial in learned})),
+        calibration=as_windows(learned[::step], samples),
+        validation=stretches(chosen, experiment.labels, samples),
+        test=stretches(test, experiment.labels, samples),
+    )
+    export(experiment, task.student, found, run=run, say=say)
+
+
+def evaluate(experiment: TrialExperiment, *, data: Path, runs: Path, results: Path, say: Say) -> None:
+    """Judge both bundles on the test trials through the serving path; write a file of figures."""
+    test = experiment.split.select(experiment.trials(data), "test")
+    parts = stretches(test, experiment.labels, experiment.signal.window_samples)
+    judged = {}
+    for precision in PRECISIONS:
+        path = bundle_path(experiment, precision, run=runs / experiment.name)
+        bundle = load(path)
+        classifier = Classifier(bundle, threads=experiment.fit.threads)
+        judgement = judge(
+            predict(classifier.classify, parts),
+            labels=bundle.manifest.labels,
+            decision=bundle.manifest.decision,
+            hop_s=experiment.signal.hop_s,
+        )
+        say(
+            f"{precision}: accuracy {judgement.windows.accuracy:.4f}, "
+            f"macro-F1 {judgement.windows.macro_f1:.4f}, ECE {judgement.windows.ece:.4f}"
+        )
+        judged[precision] = {
+            "bundle_sha256": bundle.sha256,
+            "bundle_bytes": path.stat().st_size,
+            "temperature": bundle.manifest.temperature,
+            "test": asdict(judgement.windows),
+            "subjects": judgement.subjects,
+        }
+    document = {"experiment": experiment.model_dump(mode="json"), "bundles": judged}
+    target = results / f"{experiment.name}-bundles.json"
+    trial_run.write(target, json.dumps(document, indent=1) + "\n")
+    say(f"written to {target}")
