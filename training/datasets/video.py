@@ -1,4 +1,4 @@
-"""A video file's bytes become RGB frames, made small while decoding."""
+"""Bytes of a video or a picture become frames; a video's are made small while decoding."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ def decode(where: object, data: bytes, *, height_px: int) -> NDArray[np.uint8]:
     if not frames:
         raise DatasetError(where, "a video without a frame")
     return np.stack(frames)
+
+
+def picture(where: object, data: bytes) -> NDArray[np.uint8]:
+    """One grey picture (h, w) of a .pgm file's bytes; ``DatasetError`` if it is none."""
+    try:
+        with av.open(io.BytesIO(data), mode="r", format="pgm_pipe") as container:
+            frame = next(container.decode(video=0))
+            return np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+    except (av.FFmpegError, IndexError, ValueError, StopIteration) as error:
+        raise DatasetError(where, f"not a readable picture ({error})") from error
