@@ -24,6 +24,7 @@ from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import fit, restore
 from training.report import report
 from training.student import Student, Supervised, parameters
+from training.teachers import run as teachers
 from training.tensorboard import drawing
 from training.trial_run import write
 from training.windows import RandomWindows, cut
@@ -155,6 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.command == "teacher":
+        places = {"data": options.data, "runs": options.runs, "results": options.results}
+        _say(f"written to {teachers.command(options.config, seeds=options.seeds, say=_say, **places)}")
+        return
     if options.command in _OF_TRIALS or trial_experiment.is_one(options.config):
         _run_trials(options)
         return
@@ -204,6 +209,10 @@ def _parser() -> argparse.ArgumentParser:
         ("export", "turn the learned student into an fp32 and an int8 bundle"),
         ("evaluate", "judge both bundles on the test subjects"),
         ("distill", "teach the student from labels and a teacher, or go on where its checkpoint stops"),
+        (
+            "teacher",
+            "teach a teacher, or go on where its checkpoint stops, and keep what it says of every trial",
+        ),
         ("report", "put a comparison's tables and plots into one HTML page"),
         ("compare", "run methods of distillation against each other, by several seeds"),
     ):
@@ -211,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="an experiment, configs/train/*.yaml")
         command.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="keeps checkpoints and bundles")
-        if name != "compare":
+        if name not in {"compare", "teacher"}:
             command.add_argument("--variant", help="one of the variants in a file of whole trials")
         if name in {"train", "distill"}:
             command.add_argument("--tensorboard", action="store_true", help="log each epoch for TensorBoard")
@@ -222,7 +231,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--methods", required=True, help="names, by commas; METHOD@VARIANT for a variant"
             )
             command.add_argument("--seeds", type=int, default=5, help="seeds 1 to this many")
-        if name in {"evaluate", "compare", "report"}:
+        if name == "teacher":
+            command.add_argument("--seeds", type=int, default=1, help="so many, from the file's seed on")
+        if name in {"evaluate", "compare", "report", "teacher"}:
             command.add_argument(
                 "--results", type=Path, default=Path("training/results"), help="where the figures go"
             )

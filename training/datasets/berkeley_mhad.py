@@ -28,8 +28,8 @@ SOURCE = Source(
     name="Berkeley Multimodal Human Action Database (MHAD)",
     licence="BSD-2-Clause",
     attribution=(
-        "Ofli, F., Chaudhry, R., Kurillo, G., Vidal, R. and Bajcsy, R. (2013). Berkeley MHAD: A comprehensive "
-        "multimodal human action database. WACV 2013."
+        "Ofli, F., Chaudhry, R., Kurillo, G., Vidal, R. and Bajcsy, R. (2013). Berkeley MHAD: A "
+        "comprehensive multimodal human action database. WACV 2013."
     ),
     labels=(
         "jumping", "jumping_jacks", "bending", "punching", "waving_two_hands", "waving_one_hand",
@@ -38,15 +38,16 @@ SOURCE = Source(
     limits=("- Twelve people, one studio, each action on request, repeated for some seconds.",),
 )  # fmt: skip
 CROSS_SUBJECT = cross_subject(
-    train=tuple(f"{number:02}" for number in range(1, 8)), test=tuple(f"{number:02}" for number in range(8, 13))
+    train=tuple(f"{number:02}" for number in range(1, 8)),
+    test=tuple(f"{number:02}" for number in range(8, 13)),
 )
 """People 1 to 7 teach, 8 to 12 judge."""
 VIDEO_HEIGHT_PX = 120
 
 _HINT = (
     "download the accelerometer archive (and, for video, those of Camera) from "
-    "https://tele-immersion.citris-uc.org/berkeley_mhad and put their folders Accelerometer and Camera, or the "
-    "archive berkeley-mhad.tar.xz of both, into the folder given with --data"
+    "https://tele-immersion.citris-uc.org/berkeley_mhad and put their folders Accelerometer and Camera, or "
+    "the archive berkeley-mhad.tar.xz of both, into the folder given with --data"
 )
 _PLACES = ("berkeley-mhad", "berkeley-mhad.tar.xz", "Accelerometer")
 _STEM = r"s(\d{2})_a(\d{2})_r(\d{2})"

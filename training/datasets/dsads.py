@@ -1,8 +1,8 @@
 """DSADS: 19 daily and sports activities of 8 people, 5 minutes each, cut into 60 segments of 5 seconds.
 
-Altun, Barshan and Tunçel (2010), CC BY 4.0. Read in the official layout (``data/aNN/pN/sNN.txt``: 125 rows of 45
-values, the right arm's in columns 10 to 15, m/s2 and rad/s, 25 Hz), a folder or a zip archive, or from one .npz
-of the right arm: ``x`` (19, 8, 60, 125, 6).
+Altun, Barshan and Tunçel (2010), CC BY 4.0. Read in the official layout (``data/aNN/pN/sNN.txt``: 125 rows
+of 45 values, the right arm's in columns 10 to 15, m/s2 and rad/s, 25 Hz), a folder or a zip archive, or from
+one .npz of the right arm: ``x`` (19, 8, 60, 125, 6).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SOURCE = Source(
     name="Daily and Sports Activities Data Set (DSADS)",
     licence="CC BY 4.0",
     attribution=(
-        "Altun, K., Barshan, B. and Tunçel, O. (2010). Comparative study on classifying human activities with "
-        "miniature inertial and magnetic sensors. Pattern Recognition 43(10). https://doi.org/10.24432/C5C59F"
+        "Altun, K., Barshan, B. and Tunçel, O. (2010). Comparative study on classifying human activities "
+        "with miniature inertial and magnetic sensors. Pattern Recognition 43(10). https://doi.org/10.24432/C5C59F"
     ),
     labels=(
         "sitting", "standing", "lying_on_back", "lying_on_side", "ascending_stairs", "descending_stairs",
         "standing_in_elevator", "moving_in_elevator", "walking_in_parking_lot", "walking_on_treadmill",
-        "walking_on_inclined_treadmill", "running_on_treadmill", "stepping", "cross_training", "cycling_lying",
-        "cycling_upright", "rowing", "jumping", "playing_basketball",
+        "walking_on_inclined_treadmill", "running_on_treadmill", "stepping", "cross_training",
+        "cycling_lying", "cycling_upright", "rowing", "jumping", "playing_basketball",
     ),
     limits=("- Eight people; the sensor was strapped to the right wrist and is no watch.",),
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """MEx: 7 physiotherapy exercises of 30 people, with a wrist accelerometer and a depth camera above.
 
-Wijekoon, Wiratunga and Cooper (2019), CC BY 4.0. Read in the official layout, a folder or a tar archive of it:
-``acw/SS/EE_acw_N.csv`` (a moment, then g) and ``dc_0.05_0.05/SS/EE_dc_N.csv`` (a moment, then 12 x 16 depths
-from 0 to 1); one wall clock stamps both.
+Wijekoon, Wiratunga and Cooper (2019), CC BY 4.0. Read in the official layout, a folder or a tar archive of
+it: ``acw/SS/EE_acw_N.csv`` (a moment, then g) and ``dc_0.05_0.05/SS/EE_dc_N.csv`` (a moment, then 12 x 16
+depths from 0 to 1); one wall clock stamps both.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SOURCE = Source(
     name="MEx: multi-modal exercises dataset",
     licence="CC BY 4.0",
     attribution=(
-        "Wijekoon, A., Wiratunga, N. and Cooper, K. (2019). MEx: Multi-modal exercises dataset for human activity "
-        "recognition. UCI Machine Learning Repository. https://doi.org/10.24432/C59K6T"
+        "Wijekoon, A., Wiratunga, N. and Cooper, K. (2019). MEx: Multi-modal exercises dataset for human "
+        "activity recognition. UCI Machine Learning Repository. https://doi.org/10.24432/C59K6T"
     ),
     labels=(
         "knee_rolling", "bridging", "pelvic_tilt", "bilateral_clam",
@@ -54,7 +54,9 @@ def trials(folder: Path, *, window_s: float | None = None, depth: bool = False) 
     wrist = _sensor(place, "acw", r"acw", columns=3)
     camera = _sensor(place, "dc", r"dc", columns=FRAME_SHAPE[0] * FRAME_SHAPE[1]) if depth else {}
     if depth and (lacking := sorted(set(wrist) - set(camera))):
-        raise DatasetError(place, f"{len(lacking)} recordings have no depth file, {lacking[0]} first; {_HINT}")
+        raise DatasetError(
+            place, f"{len(lacking)} recordings have no depth file, {lacking[0]} first; {_HINT}"
+        )
     found = []
     for key in sorted(wrist):
         found.extend(_cut(f"{place}, {key}", key, wrist[key], camera.get(key), window_s))

@@ -1,9 +1,9 @@
 """MMAct: 36 actions of 20 people in 4 scenes before 4 cameras, with a watch and a phone.
 
-Kong, Wu, Deng, Klinkigt, Tong and Murakami (ICCV 2019), on request, for research. Read in the official layout:
-``acc_watch_clip/subjectN/sceneN/sessionN/ACTION.csv`` (a stamp, then m/s2), ``acc_phone_clip/…`` alike, and
-videos as ``subjectN/camN/sceneN/sessionN/ACTION.mp4``. Its moments are not always in order, so its samples are
-taken to be evenly spaced at 100 Hz.
+Kong, Wu, Deng, Klinkigt, Tong and Murakami (ICCV 2019), on request, for research. Read in the official
+layout: ``acc_watch_clip/subjectN/sceneN/sessionN/ACTION.csv`` (a stamp, then m/s2), ``acc_phone_clip/…``
+alike, and videos as ``subjectN/camN/sceneN/sessionN/ACTION.mp4``. Its moments are not always in order, so its
+samples are taken to be evenly spaced at 100 Hz.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SOURCE = Source(
     name="MMAct",
     licence="on request, for research only: do not redistribute",
     attribution=(
-        "Kong, Q., Wu, Z., Deng, Z., Klinkigt, M., Tong, B. and Murakami, T. (2019). MMAct: A large-scale dataset "
-        "for cross modal human action understanding. ICCV 2019."
+        "Kong, Q., Wu, Z., Deng, Z., Klinkigt, M., Tong, B. and Murakami, T. (2019). MMAct: A large-scale "
+        "dataset for cross modal human action understanding. ICCV 2019."
     ),
     labels=(
         "carrying", "carrying_heavy", "carrying_light", "checking_time", "closing", "crouching", "drinking",
@@ -53,8 +53,8 @@ def cross_scene(lacking: tuple[str, ...]) -> TrialSplit:
 
 
 _HINT = (
-    "ask for MMAct at https://mmact19.github.io/2019/ and put acc_watch_clip, acc_phone_clip (folders or .tar.gz) "
-    "and, for frames, the folder video with subjectN/camN/… into the folder given with --data"
+    "ask for MMAct at https://mmact19.github.io/2019/ and put acc_watch_clip, acc_phone_clip (folders or "
+    ".tar.gz) and, for frames, the folder video with subjectN/camN/… into the folder given with --data"
 )
 _PATH = r"(?:.*/)?subject(\d{1,2})/scene(\d)/session(\d)/([A-Za-z_]+)\.csv"
 _MAX_VIDEO_BYTES = 128 * 2**20
@@ -107,9 +107,7 @@ def trials(folder: Path, *, placement: Placement = "watch", camera: int | None =
 
 def _films(folder: Path, camera: int) -> dict[str, NDArray[np.uint8]]:
     place = first_of(folder, ("video",), hint=_HINT)
-    pattern = re.compile(
-        rf"(?:.*/)?subject(\d{{1,2}})/cam{camera}/scene(\d)/session(\d)/([A-Za-z_]+)\.mp4"
-    )
+    pattern = re.compile(rf"(?:.*/)?subject(\d{{1,2}})/cam{camera}/scene(\d)/session(\d)/([A-Za-z_]+)\.mp4")
     found = {}
     for match, _, data in members(place, pattern, hint=_HINT, max_bytes=_MAX_VIDEO_BYTES):
         subject, scene, session, action = match.groups()

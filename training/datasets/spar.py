@@ -1,7 +1,8 @@
 """SPAR: 7 shoulder exercises of 10 people, both sides, with an Apple Watch.
 
-Burns et al. (2018), in the edition that the package seglearn carries (BSD-3): ``watch_dataset.npy``, a pickled
-dictionary, read by an unpickler that knows numpy's arrays and nothing else; a folder or tar archive holds it.
+Burns et al. (2018), in the edition that the package seglearn carries (BSD-3): ``watch_dataset.npy``, a
+pickled dictionary, read by an unpickler that knows numpy's arrays and nothing else; a folder or tar
+archive holds it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ SOURCE = Source(
 )  # fmt: skip
 
 _HINT = (
-    "take watch_dataset.npy from the package seglearn (seglearn/data) and put it, in the folder spar-seglearn or "
-    "the archive spar-seglearn.tar.xz, into the folder given with --data"
+    "take watch_dataset.npy from the package seglearn (seglearn/data) and put it, in the folder "
+    "spar-seglearn or the archive spar-seglearn.tar.xz, into the folder given with --data"
 )
 _PLACES = ("spar-seglearn", "spar-seglearn.tar.xz")
 _PATH = re.compile(r"(?:.*/)?watch_dataset\.npy")
@@ -65,7 +66,7 @@ def trials(folder: Path) -> list[Trial]:
     """Every recording: one person, one side, one exercise some twenty times; in the file's order.
 
     Raises:
-        DatasetError: The file is missing, damaged, holds something else than arrays, or a value is not finite.
+        DatasetError: The file is missing, damaged, holds more than arrays, or a value is not finite.
     """
     place = first_of(folder, _PLACES, hint=_HINT)
     for _, name, data in members(place, _PATH, hint=_HINT, max_bytes=_MAX_BYTES):

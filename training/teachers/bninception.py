@@ -114,7 +114,9 @@ def load_imagenet(backbone: BNInception, path: Path) -> None:
         state = {name: value for name, value in state.items() if not name.startswith(("fc.", "last_linear."))}
         # Some editions keep a norm's vectors as (1, channels).
         own = backbone.state_dict()
-        state = {name: value.reshape(own[name].shape) if name in own else value for name, value in state.items()}
+        state = {
+            name: value.reshape(own[name].shape) if name in own else value for name, value in state.items()
+        }
         lacking = set(own) - set(state) - {name for name in own if name.endswith("num_batches_tracked")}
         if lacking or set(state) - set(own):
             raise WeightsError(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.datasets import DatasetError, Trial
+from vskd_stream._jit import jit_for
 
 CHANNELS = 3
 EXTENT_M = 2.2
@@ -21,7 +21,7 @@ EXTENT_M = 2.2
 _RELIEF_M = 1.5
 _DARKEST = 0.25  # the background is 0, so the farthest point of a person is not
 _HEAD_ROOM_M = 1.0  # from the floor up to a frame's centre
-# Where a skeleton's joints fall on the depth image: of 120, 125 … 170 px these put most of them on the person.
+# Where a skeleton's joints fall on the depth image: of 120, 125 … 170 px these put most on the person.
 _FOCAL_PX_PER_WIDTH = 137.0 / 160.0
 
 
@@ -42,7 +42,9 @@ class DepthView(BaseModel):
     """At most this part of a clip is cut off at either end."""
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@jit_for(
+    "void(uint8[:,:,::1], int64[::1], float64, float64[::1], float64[:,::1], float64[::1], float32[:,:,::1])"
+)
 def _render(
     clip: NDArray[np.uint8],
     which: NDArray[np.int64],
@@ -103,12 +105,12 @@ class DepthClips:
                 raise DatasetError(
                     trial.key, f"{len(trial.frames)} depth frames but {len(trial.skeleton_m)} of the skeleton"
                 )
-            self._clips.append(trial.frames)
+            self._clips.append(np.ascontiguousarray(trial.frames))
             self._centres_m.append(_centre_m(trial, step_m))
             self._skeletons.append(trial.skeleton_m)
 
     def plain(self, number: int) -> NDArray[np.float32]:
-        """(segments, 3, size, size) of a trial: the middle frame of each part, seen from where the camera stood."""
+        """(segments, 3, size, size) of a trial: each part's middle frame, seen as the camera saw it."""
         edges = np.linspace(0, len(self._clips[number]), self._segments + 1)
         which = np.floor((edges[:-1] + edges[1:]) / 2).astype(np.int64)
         return self._frames(number, which, np.eye(3), np.zeros(3))
@@ -119,8 +121,8 @@ class DepthClips:
         """A varied clip of a trial, a random frame of each part, and where its joints are then.
 
         Returns:
-            (segments, 3, size, size) frames, and (segments, 3 * joints) metres from the frame's centre, turned
-            with the person; without a skeleton (segments, 0).
+            (segments, 3, size, size) frames, and (segments, 3 * joints) metres from the frame's centre,
+            turned with the person; without a skeleton (segments, 0).
         """
         count = len(self._clips[number])
         start, end = count * rng.uniform(0.0, view.crop), count * (1.0 - rng.uniform(0.0, view.crop))

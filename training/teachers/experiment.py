@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -117,6 +117,8 @@ class TeacherExperiment(_Frozen):
 def load(path: Path, *, seed: int | None = None) -> TeacherExperiment:
     """Read a teacher's file; another ``seed`` than its own makes it another run, named so.
 
+    A fusion then fuses runs of that seed.
+
     Raises:
         ConfigError: Names every problem.
     """
@@ -124,7 +126,7 @@ def load(path: Path, *, seed: int | None = None) -> TeacherExperiment:
         with path.open(encoding="utf-8") as file:
             document = yaml.safe_load(file)
         if seed is not None and isinstance(document, dict) and seed != document.get("seed"):
-            document |= {"seed": seed, "name": f"{document.get('name')}-seed{seed}"}
+            document = _of_seed(document, seed)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(path, [f"cannot be read: {error}"]) from error
     try:
@@ -135,3 +137,12 @@ def load(path: Path, *, seed: int | None = None) -> TeacherExperiment:
             for problem in error.errors()
         ]
         raise ConfigError(path, problems) from error
+
+
+def _of_seed(document: dict[str, Any], seed: int) -> dict[str, Any]:
+    renamed = document | {"seed": seed, "name": f"{document.get('name')}-seed{seed}"}
+    teacher = document.get("teacher")
+    if isinstance(teacher, dict) and isinstance(teacher.get("runs"), dict):
+        runs = {f"{name}-seed{seed}": weight for name, weight in teacher["runs"].items()}
+        renamed["teacher"] = teacher | {"runs": runs}
+    return renamed

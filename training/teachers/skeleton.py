@@ -58,7 +58,9 @@ class SkeletonClips:
     def plain(self, number: int) -> NDArray[np.float32]:
         """(9, frames, joints) of a trial as it was recorded."""
         at = np.linspace(0.0, 1.0, self._frames)
-        return _channels(_at(self._skeletons[number], at), pace=(len(self._skeletons[number]) - 1) / self._frames)
+        return _channels(
+            _at(self._skeletons[number], at), pace=(len(self._skeletons[number]) - 1) / self._frames
+        )
 
     def drawn(self, number: int, view: SkeletonView, rng: np.random.Generator) -> NDArray[np.float32]:
         """A varied clip of a trial, shape as ``plain``."""

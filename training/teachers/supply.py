@@ -18,14 +18,24 @@ from training.teachers.experiment import DepthChoice, SkeletonChoice
 from training.teachers.skeleton import SkeletonClips, SkeletonTCN
 from training.teachers.trn import TRN
 
+Batch = tuple[NDArray[np.float32], NDArray[np.int64], *tuple[NDArray[Any], ...]]
+"""Clips, labels and, of depth, poses."""
+
 
 class Supply:
-    """What an epoch draws depends on the seed and the epoch's number alone, so a resumed run sees what an
+    """The clips of trials, for one kind of teacher.
+
+    What an epoch draws depends on the seed and the epoch's number alone, so a resumed run sees what an
     undisturbed one would have seen.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], choice: SkeletonChoice | DepthChoice, *, labels: Sequence[str], seed: int
+        self,
+        trials: Sequence[Trial],
+        choice: SkeletonChoice | DepthChoice,
+        *,
+        labels: Sequence[str],
+        seed: int,
     ) -> None:
         self.labels = np.array([labels.index(trial.label) for trial in trials], np.int64)
         self._choice, self._seed = choice, seed
@@ -40,7 +50,7 @@ class Supply:
                 step_m=utd_mhad.DEPTH_STEP_MM / 1e3,
             )
 
-    def epoch(self, number: int, *, batches: int, batch_size: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    def epoch(self, number: int, *, batches: int, batch_size: int) -> Iterator[Batch]:
         """Clips, labels and, of depth, poses: every trial once before any is seen twice."""
         rng = np.random.default_rng([self._seed, number])
         count = len(self.labels)
@@ -50,7 +60,7 @@ class Supply:
             which = order[batch * batch_size : (batch + 1) * batch_size]
             yield self.drawn(which, rng)
 
-    def drawn(self, which: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[Any], ...]:
+    def drawn(self, which: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """A varied batch of the trials ``which``."""
         if isinstance(self._choice, SkeletonChoice):
             clips = np.stack([self._skeletons.drawn(i, self._choice.view, rng) for i in which.tolist()])
@@ -77,7 +87,7 @@ class TeacherTask(nn.Module):
         self.pose_weight = pose_weight
 
     def forward(self, clips: Tensor, labels: Tensor, poses: Tensor | None = None) -> dict[str, Tensor]:
-        """Clips, (b,) labels and (b, segments, 3 * joints) metres to a scalar "loss" and (b, classes) "logits"."""
+        """Clips, (b,) labels and (b, segments, 3 * joints) metres to a "loss" and (b, classes) "logits"."""
         teacher = self.teacher
         if poses is None or self.pose_weight == 0.0 or not isinstance(teacher, TRN):
             logits = teacher(clips)[0].float()
@@ -96,7 +106,9 @@ class TeacherTask(nn.Module):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
-def make_teacher(choice: SkeletonChoice | DepthChoice, *, classes: int, joints: int, seed: int) -> SkeletonTCN | TRN:
+def make_teacher(
+    choice: SkeletonChoice | DepthChoice, *, classes: int, joints: int, seed: int
+) -> SkeletonTCN | TRN:
     """A teacher with fresh weights (or ImageNet's), a function of the seed alone."""
     torch.manual_seed(seed)
     if isinstance(choice, SkeletonChoice):

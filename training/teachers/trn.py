@@ -94,7 +94,8 @@ class TRN(nn.Module):
 
     def frame_features(self, clip: Tensor) -> Tensor:
         """(b * segments, 3, h, w) frames to (b, segments, 300) features."""
-        return cast("Tensor", self.tap(self.dropout(self.backbone(clip)))).unflatten(0, (-1, self.segments))
+        features = cast("Tensor", self.tap(self.dropout(self.backbone(clip))))
+        return features.view(-1, self.segments, FEATURES)
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """(b * segments, 3, h, w) frames, a clip's in a row, to (b, classes) logits and the (b, 300) tap."""
