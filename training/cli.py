@@ -189,8 +189,16 @@ def _run_trials(options: argparse.Namespace) -> None:
     experiment = trial_experiment.load(options.config, variant=options.variant)
     places = {"data": options.data, "runs": options.runs}
     if options.command in {"train", "distill"}:
+        trial_commands.teach_first(experiment, beside=options.config.parent, **places, say=_say)
         with drawing(options.runs / experiment.name, wanted=options.tensorboard) as draw:
             trial_commands.distill(experiment, **places, say=_say, draw=draw)
+        for step in experiment.then:
+            if step == "export":
+                trial_commands.export_bundles(experiment, **places, say=_say)
+            elif step == "evaluate":
+                trial_commands.evaluate(experiment, **places, results=options.results, say=_say)
+            else:
+                trial_commands.replay(experiment, **places, say=_say)
     elif options.command == "export":
         trial_commands.export_bundles(experiment, **places, say=_say)
     elif options.command == "evaluate":
@@ -233,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--seeds", type=int, default=5, help="seeds 1 to this many")
         if name == "teacher":
             command.add_argument("--seeds", type=int, default=1, help="so many, from the file's seed on")
-        if name in {"evaluate", "compare", "report", "teacher"}:
+        if name in {"distill", "evaluate", "compare", "report", "teacher"}:
             command.add_argument(
                 "--results", type=Path, default=Path("training/results"), help="where the figures go"
             )

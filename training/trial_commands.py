@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from training import trial_run
 from training.evaluate import judge, predict
 from training.export import PRECISIONS, ExportError, Material, bundle_path, export
 from training.fit import Curve
+from training.teachers import experiment as teachers
+from training.teachers.run import teach
+from training.teaching import TeacherError
 from training.trial_experiment import TrialExperiment
 from training.trials import as_windows, stretches
+from vskd_stream import cli as vskd
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
+from vskd_stream.recording import Header, Message, write
 
 Say = Callable[[str], None]
 
@@ -39,6 +48,61 @@ def distill(
     trial_run.record(run, experiment, outcome, curves, trial_run.identity(experiment, runs))
     figures = outcome.figures
     say(f"test, {figures.windows} trials: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}")
+
+
+def teach_first(experiment: TrialExperiment, *, beside: Path, data: Path, runs: Path, say: Say) -> None:
+    """Train the experiment's teacher if its answers are not there and its file is named."""
+    choice = experiment.teacher
+    if choice is None or choice.config is None or trial_run.outputs(experiment, runs).exists():
+        return
+    teacher = teachers.load(beside / choice.config)
+    if teacher.name != choice.run:
+        raise TeacherError(beside / choice.config, f"its name is {teacher.name}, not {choice.run}")
+    say(f"teacher {teacher.name}")
+    teach(teacher, data=data, runs=runs, say=say)
+
+
+def replay(experiment: TrialExperiment, *, data: Path, runs: Path, say: Say) -> None:
+    """Play the trials that judge, one after another, through the daemon's path: its events go to stdout."""
+    run = runs / experiment.name
+    recording = run / "test.vskdrec"
+    test = experiment.split.select(experiment.trials(data), "test")
+    rates_hz = sorted({trial.rate_hz for trial in test})
+    if len(rates_hz) != 1:
+        raise ExportError(f"one device sends at one rate, and these trials have {rates_hz} Hz")
+    header = Header(
+        created=datetime.fromtimestamp(0, UTC),
+        tool="vskd-train",
+        attribution=experiment.source.attribution,
+        licence=experiment.source.licence,
+        notes="Trials of one action each, one after another: where two meet nobody moved so.",
+    )
+    acc_g = np.concatenate([trial.acc_g for trial in test])
+    recording.unlink(missing_ok=True)
+    write(recording, header, _messages(acc_g, rate_hz=rates_hz[0]))
+    for precision in PRECISIONS:
+        say(f"replay of {len(acc_g) / rates_hz[0]:.0f} s, {precision}")
+        bundle = bundle_path(experiment, precision, run=run)
+        code = vskd.main(["replay", str(recording), "--bundle", str(bundle)])
+        if code:
+            raise ExportError(f"vskd replay refused the bundle {bundle} (exit code {code})")
+
+
+def _messages(acc_g: NDArray[np.float32], *, rate_hz: float) -> Iterator[Message]:
+    """Half a second each, in the native format, arriving with its last sample."""
+    batch = round(rate_hz / 2)
+    for sequence, first in enumerate(range(0, len(acc_g), batch)):
+        part = acc_g[first : first + batch]
+        payload = {
+            "schema": 1,
+            "sequence": sequence,
+            "sampling_rate_hz": rate_hz,
+            "first_tick": first,
+            "tick_rate_hz": rate_hz,
+            "unit": "mg",
+            "acc": np.rint(part * 1e3).astype(int).tolist(),
+        }
+        yield Message((first + len(part)) / rate_hz, "imu/test/samples", msgspec.msgpack.encode(payload))
 
 
 def export_bundles(experiment: TrialExperiment, *, data: Path, runs: Path, say: Say) -> None:

@@ -32,6 +32,8 @@ class TeacherChoice(Frozen):
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Folder in runs/ with its outputs.npz."""
+    config: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*\.yaml$")
+    """A file beside the experiment's: ``vskd-train distill`` trains the teacher from it where it is not there yet."""
 
 
 class TrialExperiment(Exportable):
@@ -45,6 +47,8 @@ class TrialExperiment(Exportable):
     view: TrialView = TrialView()
     method: str = "alone"
     teacher: TeacherChoice | None = None
+    then: tuple[Literal["export", "evaluate", "replay"], ...] = ()
+    """What ``vskd-train distill`` goes on with."""
 
     @model_validator(mode="after")
     def _known_method(self) -> Self:
@@ -83,7 +87,7 @@ class TrialExperiment(Exportable):
     @property
     def identity(self) -> str:
         """A hash of all that the weights depend on, the teacher's answers apart."""
-        left_out = {"decisions", "export", "name"} | (set() if self.how.terms else {"teacher"})
+        left_out = {"decisions", "export", "name", "then"} | (set() if self.how.terms else {"teacher"})
         document = self.model_dump(mode="json", exclude=left_out) | {"terms": repr(self.how)}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
