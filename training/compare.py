@@ -129,11 +129,13 @@ def _row(
             "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "each": values,
         }
-    variant = Entry.parse(entry).variant
-    base = str(Entry(BASE, variant))
-    if entry != base and (shared := sorted(set(seeds) & set(rows.get(base, {})))):
-        ours, theirs = ([_right(runs[s]) for s in shared] for runs in (found, rows[base]))
-        row["against_alone"] = {"seeds": shared, **paired(ours, theirs)}
+    for base, runs in rows.items():
+        if base == entry or Entry.parse(base).method != BASE:
+            continue
+        if shared := [s for s in seeds if s in runs and runs[s]["budget"] == found[s]["budget"]]:
+            ours, theirs = ([_right(side[s]) for s in shared] for side in (found, runs))
+            row["against_alone"] = {"seeds": shared, **paired(ours, theirs)}
+            break
     return row
 
 

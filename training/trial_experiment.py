@@ -91,6 +91,13 @@ class TrialExperiment(Exportable):
         document = self.model_dump(mode="json", exclude=left_out) | {"terms": repr(self.how)}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def budget(self) -> str:
+        """A hash of all but method, teacher and seed: what may be compared."""
+        left_out = {"decisions", "export", "name", "then", "method", "teacher", "seed"}
+        text = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def variation(self, *, method: str, seed: int) -> TrialExperiment:
         """The same with another method and seed, validated again."""
         return TrialExperiment.model_validate(self.model_dump() | {"method": method, "seed": seed})

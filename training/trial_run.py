@@ -174,6 +174,7 @@ def record(run: Path, experiment: TrialExperiment, outcome: Outcome, curves: lis
     """Leave what a run came to beside its checkpoint."""
     document = {
         "identity": name,
+        "budget": experiment.budget,
         "seed": experiment.seed,
         "method": experiment.method,
         "labels": experiment.labels,
