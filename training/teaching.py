@@ -6,11 +6,15 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream.errors import VskdError
+
+_LEAST = 1e-9
+"""Of a probability: its logarithm is finite."""
 
 
 class TeacherError(VskdError):
@@ -34,13 +38,15 @@ class Lessons:
     """(t, c, h, w), of teachers that have any."""
 
 
-def load(path: Path, keys: Sequence[str], *, classes: int) -> Lessons:
+def load(path: Path, keys: Sequence[str], *, classes: int, varied: bool = False) -> Lessons:
     """A teacher's answers to the trials ``keys``, in that order.
 
     Args:
         path: ``outputs.npz`` with keys (t,), logits (t, classes), features (t, d) and perhaps maps.
         keys: Of the trials that a student will see.
         classes: How many labels the student has.
+        varied: Logits are those of the mean probability over variations of the trial, of which the file
+            holds ``view_keys`` (v,) and ``view_logits`` (v, variations, classes).
 
     Raises:
         TeacherError: The file is missing or damaged, lacks a trial, or knows other labels.
@@ -50,6 +56,8 @@ def load(path: Path, keys: Sequence[str], *, classes: int) -> Lessons:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in ("keys", "logits", "features")}
             maps = archive["maps"] if "maps" in archive.files else None
+            if varied:
+                found |= _varied(found, archive["view_keys"], archive["view_logits"])
     except FileNotFoundError:
         raise TeacherError(path, "not there; train it first: vskd-train teacher") from None
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -67,8 +75,20 @@ def load(path: Path, keys: Sequence[str], *, classes: int) -> Lessons:
             raise TeacherError(path, f"{name} hold a number that is not finite")
     if found["logits"].shape[1] != classes:
         raise TeacherError(path, f"it knows {found['logits'].shape[1]} labels, the student {classes}")
-    row = {str(key): i for i, key in enumerate(found["keys"])}
+    row: dict[str, int] = {str(key): i for i, key in enumerate(found["keys"])}
     if absent := [key for key in keys if key not in row]:
         raise TeacherError(path, f"{len(absent)} trials have no answer, {absent[0]} first")
     rows = np.array([row[key] for key in keys], np.int64)
     return Lessons(**{name: np.ascontiguousarray(a[rows], np.float32) for name, a in arrays.items()})
+
+
+def _varied(
+    found: dict[str, NDArray[Any]], keys: NDArray[np.str_], logits: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
+    """Answers to the trials that have variations, and to no others."""
+    row = {str(key): i for i, key in enumerate(found["keys"])}
+    rows = np.array([row[str(key)] for key in keys], np.int64)
+    powers = np.exp(logits.astype(np.float64) - logits.max(2, keepdims=True))
+    mean = (powers / powers.sum(2, keepdims=True)).mean(1)
+    answers = np.log(np.maximum(mean, _LEAST)).astype(np.float32)
+    return {"keys": keys, "logits": answers, "features": found["features"][rows]}

@@ -33,7 +33,10 @@ class TeacherChoice(Frozen):
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Folder in runs/ with its outputs.npz."""
     config: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*\.yaml$")
-    """A file beside the experiment's: ``vskd-train distill`` trains the teacher from it where it is not there yet."""
+    """A file beside the experiment's: where the teacher is not there, ``distill`` trains it from this."""
+    answers: Literal["recorded", "varied"] = "recorded"
+    """"varied": what it says of a training trial is the mean over variations of that trial's motion, of
+    which it is less sure than of the motion that it learned by heart."""
 
 
 class TrialExperiment(Exportable):

@@ -68,8 +68,12 @@ def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Pat
     """The task for learning from ``trials``, with fresh weights that are a function of the seed alone."""
     lessons = None
     if experiment.how.terms:
+        assert experiment.teacher is not None  # a method with terms has one
+        varied = experiment.teacher.answers == "varied"
         keys = [trial.key for trial in trials]
-        lessons = teaching.load(outputs(experiment, runs), keys, classes=len(experiment.labels))
+        lessons = teaching.load(
+            outputs(experiment, runs), keys, classes=len(experiment.labels), varied=varied
+        )
     torch.manual_seed(experiment.seed)
     student = Student(
         channels=experiment.image.channels,

@@ -9,6 +9,8 @@ import yaml
 
 from tests.training import toys
 from training import experiment as experiments
+from training import trial_experiment
+from training.teachers import experiment as teachers
 from vskd_stream.errors import ConfigError
 
 CONFIGS = sorted(toys.SMOKE.parent.glob("*.yaml"))
@@ -16,7 +18,14 @@ CONFIGS = sorted(toys.SMOKE.parent.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_experiment_loads_and_bears_its_files_name(path: Path) -> None:
-    assert experiments.load(path).name == path.stem
+    if "-teacher" in path.stem:
+        assert teachers.load(path).name == path.stem
+    elif trial_experiment.is_one(path):
+        assert trial_experiment.load(path).name == path.stem
+        for variant in yaml.safe_load(path.read_text()).get("variants") or {}:
+            trial_experiment.load(path, variant=variant)
+    else:
+        assert experiments.load(path).name == path.stem
 
 
 def changed(tmp_path: Path, **sections: object) -> Path:

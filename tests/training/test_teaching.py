@@ -45,6 +45,18 @@ def test_what_is_wrong_with_them_is_told(tmp_path: Path, changes: dict[str, obje
         load(saved(tmp_path, **changes), KEYS, classes=2)
 
 
+def test_varied_answers_are_the_mean_probability_over_variations(tmp_path: Path) -> None:
+    probabilities = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.4, 0.6]]], np.float32)
+    views = {"view_keys": np.array(["a3", "a1"]), "view_logits": np.log(probabilities) + 3.0}
+    lessons = load(saved(tmp_path, **views), ["a1", "a3"], classes=2, varied=True)
+    assert np.exp(lessons.logits) == pytest.approx(np.array([[0.3, 0.7], [0.7, 0.3]]), abs=1e-6)
+    assert np.array_equal(lessons.features, FEATURES[[0, 2]])
+    with pytest.raises(TeacherError, match="1 trials have no answer, a2 first"):
+        load(saved(tmp_path, **views), KEYS, classes=2, varied=True)
+    with pytest.raises(TeacherError, match="not to be read"):
+        load(saved(tmp_path), KEYS, classes=2, varied=True)
+
+
 def test_a_teacher_that_was_never_trained_is_told_how_to(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="vskd-train teacher"):
         load(tmp_path / "outputs.npz", KEYS, classes=2)
