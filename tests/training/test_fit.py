@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.disks import writing_fails
 from training.experiment import Fit
-from training.fit import FitError, fit, one_cycle, restore
+from training.fit import Curve, FitError, fit, one_cycle, restore
 
 SETTINGS = Fit(
     epochs=4,
@@ -140,3 +141,37 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
     assert np.all(np.diff(rates[:26]) > 0)
     assert np.all(np.diff(rates[25:]) < 0)
     assert rates[-1] < 0.002
+
+
+def test_a_full_disk_is_told_and_the_last_whole_checkpoint_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    run(path, stop_after=2)
+    before = path.read_bytes()
+    with writing_fails(), pytest.raises(FitError, match=r"cannot be written .*: make room"):
+        run(path)
+    assert path.read_bytes() == before
+    _, lines = run(path)
+    assert lines[0] == "resumed after epoch 2 of 4"
+
+
+def test_every_epochs_means_are_returned_those_before_a_resumption_too(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def go(path: Path) -> list[Curve]:
+        return fit(
+            ToyTask(),
+            batches=batches,
+            settings=SETTINGS,
+            seed=3,
+            checkpoint=path,
+            identity="a",
+            say=lambda _: None,
+            draw=lambda epoch, _: drawn.append(epoch),
+        )
+
+    whole = go(tmp_path / "whole.pt")
+    run(tmp_path / "killed.pt", stop_after=3)
+    drawn.clear()
+    assert go(tmp_path / "killed.pt") == whole
+    assert drawn == [4]
+    assert [set(curve) for curve in whole] == [{"loss", "accuracy"}] * 4

@@ -1,4 +1,4 @@
-"""A made-up UTD-MHAD in its official layout: four actions of different rhythm and pose, seen by two sensors."""
+"""A made-up UTD-MHAD in its official layout: four actions of other rhythm and pose, seen by two sensors."""
 
 from __future__ import annotations
 
