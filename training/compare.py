@@ -70,7 +70,7 @@ def compare(
         name = trial_run.identity(experiment, runs)
         if _done(run, name):
             continue
-        kind = experiment.dataset.labels
+        kind = f"{experiment.dataset.labels} {experiment.virtual is not None}"
         if kind not in trials:
             trials[kind] = experiment.trials(data)
         say(f"{entry}, seed {experiment.seed}")
@@ -130,7 +130,7 @@ def _row(
             "each": values,
         }
     for base, runs in rows.items():
-        if base == entry or Entry.parse(base).method != BASE:
+        if base == entry or Entry.parse(base).method != BASE or any(r.get("virtual") for r in runs.values()):
             continue
         if shared := [s for s in seeds if s in runs and runs[s]["budget"] == found[s]["budget"]]:
             ours, theirs = ([_right(side[s]) for s in shared] for side in (found, runs))

@@ -14,6 +14,7 @@ from training.datasets.splits import TrialSplit
 from training.experiment import Exportable, Frozen, read, validated
 from training.methods import METHODS, Method
 from training.trials import TrialView
+from training.virtual import Virtual
 from vskd_stream.errors import ConfigError
 
 _KINDS = Literal["utd_mhad"]
@@ -48,6 +49,8 @@ class TrialExperiment(Exportable):
     dataset: TrialDataset
     split: TrialSplit
     view: TrialView = TrialView()
+    virtual: Virtual | None = None
+    """Trials that are made up from skeletons, beside those recorded; none if absent."""
     method: str = "alone"
     teacher: TeacherChoice | None = None
     then: tuple[Literal["export", "evaluate", "replay"], ...] = ()
@@ -85,7 +88,8 @@ class TrialExperiment(Exportable):
 
     def trials(self, folder: Path) -> list[Trial]:
         """Every trial of these labels; ``DatasetError`` if the data set is missing or damaged."""
-        return utd_mhad.trials(folder, labels=self.labels)
+        modalities: set[utd_mhad.Modality] = {"skeleton"} if self.virtual else set()
+        return utd_mhad.trials(folder, modalities=modalities, labels=self.labels)
 
     @property
     def identity(self) -> str:
@@ -96,8 +100,8 @@ class TrialExperiment(Exportable):
 
     @property
     def budget(self) -> str:
-        """A hash of all but method, teacher and seed: what may be compared."""
-        left_out = {"decisions", "export", "name", "then", "method", "teacher", "seed"}
+        """A hash of all but method, teacher, virtual trials and seed: what may be compared."""
+        left_out = {"decisions", "export", "name", "then", "method", "teacher", "seed", "virtual"}
         text = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from training.fit import Curve, fit, restore
 from training.student import Student
 from training.trial_experiment import TrialExperiment
 from training.trials import RandomTrials, as_windows
+from training.virtual import blends
 from vskd_stream.image import encode_batch
 
 _BATCH = 64
@@ -86,6 +87,14 @@ def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Pat
     )
 
 
+def learned_from(experiment: TrialExperiment, trials: Sequence[Trial]) -> list[Trial]:
+    """The training trials, and those that are made up from them."""
+    recorded = experiment.split.select(trials, "train")
+    if experiment.virtual is None:
+        return recorded
+    return recorded + blends(recorded, experiment.virtual, seed=experiment.seed)
+
+
 def learn(
     experiment: TrialExperiment,
     trials: Sequence[Trial],
@@ -96,9 +105,9 @@ def learn(
     draw: Callable[[int, Curve], None] = lambda _epoch, _curve: None,
 ) -> tuple[Distillation, list[Curve]]:
     """Teach the experiment's student from its training trials, or go on where its checkpoint stops."""
-    learned = experiment.split.select(trials, "train")
+    everything = learned_from(experiment, trials)
     supply = RandomTrials(
-        learned,
+        everything,
         labels=experiment.labels,
         samples=experiment.signal.window_samples,
         view=experiment.view,
@@ -106,7 +115,7 @@ def learn(
         augmentation=experiment.augmentation,
         seed=experiment.seed,
     )
-    task = make_task(experiment, learned, runs=runs)
+    task = make_task(experiment, everything, runs=runs)
     run.mkdir(parents=True, exist_ok=True)
     write(run / "config.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
     curves = fit(
@@ -126,7 +135,7 @@ def learn(
 
 def finished(experiment: TrialExperiment, trials: Sequence[Trial], *, run: Path, runs: Path) -> Distillation:
     """The student of a run that has ended; ``FitError`` where there is none."""
-    task = make_task(experiment, experiment.split.select(trials, "train"), runs=runs)
+    task = make_task(experiment, learned_from(experiment, trials), runs=runs)
     restore(
         task,
         checkpoint=run / "checkpoint.pt",
@@ -180,6 +189,7 @@ def record(run: Path, experiment: TrialExperiment, outcome: Outcome, curves: lis
         "identity": name,
         "budget": experiment.budget,
         "seed": experiment.seed,
+        "virtual": experiment.virtual is not None,
         "method": experiment.method,
         "labels": experiment.labels,
         "test": asdict(outcome.figures),
