@@ -24,7 +24,7 @@ CHANNELS = 9
 _HIP, _SPINE = 3, 2
 _KNOTS = 5
 _KERNEL = 5
-_VELOCITY = 10.0  # brings metres per frame to the order of positions
+_VELOCITY = 8.0  # brings metres per frame to the order of positions
 
 
 class SkeletonView(BaseModel):
@@ -57,10 +57,7 @@ class SkeletonClips:
 
     def plain(self, number: int) -> NDArray[np.float32]:
         """(9, frames, joints) of a trial as it was recorded."""
-        at = np.linspace(0.0, 1.0, self._frames)
-        return _channels(
-            _at(self._skeletons[number], at), pace=(len(self._skeletons[number]) - 1) / self._frames
-        )
+        return _channels(_at(self._skeletons[number], np.linspace(0.0, 1.0, self._frames)))
 
     def drawn(self, number: int, view: SkeletonView, rng: np.random.Generator) -> NDArray[np.float32]:
         """A varied clip of a trial, shape as ``plain``."""
@@ -68,13 +65,11 @@ class SkeletonClips:
         speed = np.exp(np.interp(np.linspace(0, 1, self._frames), np.linspace(0, 1, _KNOTS), knots))
         way = np.concatenate([[0.0], np.cumsum(speed[1:])])
         start, end = rng.uniform(0.0, view.crop), 1.0 - rng.uniform(0.0, view.crop)
-        skeleton = self._skeletons[number]
-        joints = _at(skeleton, start + (end - start) * way / way[-1])
+        joints = _at(self._skeletons[number], start + (end - start) * way / way[-1])
         angle = np.radians(rng.normal(0.0, view.turn_deg))
         turn = np.array(((np.cos(angle), 0, np.sin(angle)), (0, 1, 0), (-np.sin(angle), 0, np.cos(angle))))
         joints = joints @ turn.T * np.exp(rng.normal(0.0, view.scale))
-        joints += rng.normal(0.0, view.noise_m, joints.shape)
-        return _channels(joints, pace=(end - start) * (len(skeleton) - 1) / self._frames)
+        return _channels(joints + rng.normal(0.0, view.noise_m, joints.shape))
 
 
 def _at(skeleton: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,12 +80,9 @@ def _at(skeleton: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(skeleton[low] * (1.0 - part) + skeleton[low + 1] * part, np.float64)
 
 
-def _channels(joints: NDArray[np.float64], *, pace: float) -> NDArray[np.float32]:
-    """(f, joints, 3) to (9, f, joints); ``pace`` is how many of the camera's frames pass in one of these."""
-    # One hip for the whole clip, so that who walks, sits down or steps forward is seen to.
-    from_hip = joints - joints[:1, _HIP : _HIP + 1]
-    # Per frame of the camera, whatever the trial was stretched to: jogging is walking in less time.
-    velocity = np.diff(joints, axis=0, append=joints[-1:]) * (_VELOCITY / pace)
+def _channels(joints: NDArray[np.float64]) -> NDArray[np.float32]:
+    from_hip = joints - joints[:, _HIP : _HIP + 1]
+    velocity = np.diff(joints, axis=0, append=joints[-1:]) * _VELOCITY
     from_spine = joints - joints[:, _SPINE : _SPINE + 1]
     stacked = np.concatenate([from_hip, velocity, from_spine], axis=2)
     return np.ascontiguousarray(stacked.transpose(2, 0, 1), np.float32)
