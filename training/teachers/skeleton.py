@@ -1,7 +1,7 @@
 """The skeleton teacher: a residual temporal convolution network on what joints do.
 
-Positions from the hip, velocities, and positions from the spine, on a fixed number of frames; a trial is
-stretched end to end. Cf. Kim and Reiter, "Interpretable 3D Human Action Analysis with Temporal Convolutional
+Positions from the hip, velocities, and positions from the spine, of a body brought to one size, on a fixed
+number of frames; a trial is stretched end to end. Cf. Kim and Reiter, "Interpretable 3D Human Action Analysis with Temporal Convolutional
 Networks" (CVPRW 2017). Nothing is mirrored: left is not right here.
 """
 
@@ -21,7 +21,8 @@ from training.teachers import FEATURES
 
 CHANNELS = 9
 """Of a clip: positions from the hip, velocities, positions from the spine."""
-_HIP, _SPINE = 3, 2
+_NECK, _SPINE, _HIP = 1, 2, 3  # in the order of UTD-MHAD, which is the first Kinect's
+_TRUNK_M = 0.45
 _KNOTS = 5
 _KERNEL = 5
 _VELOCITY = 8.0  # brings metres per frame to the order of positions
@@ -53,7 +54,7 @@ class SkeletonClips:
         for trial in trials:
             if trial.skeleton_m is None:
                 raise DatasetError(trial.key, "has no skeleton")
-            self._skeletons.append(trial.skeleton_m)
+            self._skeletons.append(_sized(trial.skeleton_m))
 
     def plain(self, number: int) -> NDArray[np.float32]:
         """(9, frames, joints) of a trial as it was recorded."""
@@ -70,6 +71,14 @@ class SkeletonClips:
         turn = np.array(((np.cos(angle), 0, np.sin(angle)), (0, 1, 0), (-np.sin(angle), 0, np.cos(angle))))
         joints = joints @ turn.T * np.exp(rng.normal(0.0, view.scale))
         return _channels(joints + rng.normal(0.0, view.noise_m, joints.shape))
+
+
+def _sized(skeleton_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The body scaled to one length of trunk: how tall someone is says nothing of what they do."""
+    trunk_m = float(np.median(np.linalg.norm(skeleton_m[:, _NECK] - skeleton_m[:, _HIP], axis=1)))
+    if trunk_m <= 0.0:
+        raise DatasetError("skeleton", "its shoulders and hip are one point")
+    return np.asarray(skeleton_m * (_TRUNK_M / trunk_m), np.float32)
 
 
 def _at(skeleton: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,6 +142,7 @@ class SkeletonTCN(nn.Module):
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         x = self.stem(clip.transpose(2, 3).flatten(1, 2))
-        x = F.relu(self.norm(self.blocks(x))).mean(2)
+        x = F.relu(self.norm(self.blocks(x)))
+        x = 0.5 * (x.mean(2) + x.amax(2))
         features = F.relu(self.tap(x))
         return self.head(self.dropout(features)), features
