@@ -16,7 +16,7 @@ KEYS = [f"a{a}_s{s}_t{t}" for a in ACTIONS for s in SUBJECTS for t in REPETITION
 LABELS = ("swipe_left", "wave")
 
 
-def skeleton(action: int, *, frames: int = 24, seed: int = 0) -> NDArray[np.float64]:
+def skeleton(action: int, *, frames: int = 24, seed: int = 0, noise_m: float = 0.005) -> NDArray[np.float64]:
     """(20, 3, frames) metres: someone 2.8 m away; action 1 swings the right hand, action 3 the left."""
     rng = np.random.default_rng(seed)
     heights = np.array(
@@ -29,7 +29,7 @@ def skeleton(action: int, *, frames: int = 24, seed: int = 0) -> NDArray[np.floa
     made[:, 2] = 2.8
     hand = [10, 11] if action == 1 else [6, 7]
     made[hand, 1] += 0.4 + 0.4 * np.sin(np.linspace(0, 6, frames))
-    return made + 0.005 * rng.standard_normal(made.shape)
+    return made + noise_m * rng.standard_normal(made.shape)
 
 
 def depth_mm(body: NDArray[np.float64]) -> NDArray[np.uint16]:

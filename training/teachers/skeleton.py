@@ -1,8 +1,8 @@
 """The skeleton teacher: a residual temporal convolution network on what joints do.
 
 Positions from the hip, velocities, and positions from the spine, of a body brought to one size, on a fixed
-number of frames; a trial is stretched end to end. Cf. Kim and Reiter, "Interpretable 3D Human Action Analysis with Temporal Convolutional
-Networks" (CVPRW 2017). Nothing is mirrored: left is not right here.
+number of frames; a trial is stretched end to end. Cf. Kim and Reiter, "Interpretable 3D Human Action
+Analysis with Temporal Convolutional Networks" (CVPRW 2017). Nothing is mirrored: left is not right here.
 """
 
 from __future__ import annotations

@@ -108,8 +108,7 @@ def test_a_fusion_of_runs_that_are_not_there_is_one_sentence(
 
 def test_a_run_that_is_killed_in_an_epoch_ends_as_an_undisturbed_one(data: Path, tmp_path: Path) -> None:
     # Long enough that the kill meets it at work; what it finds then decides nothing.
-    fit = {"epochs": 20, "windows_per_epoch": 64}
-    path = config(tmp_path, SKELETON | {"view": SKELETON_VIEW}, **fit)
+    path = config(tmp_path, SKELETON | {"view": SKELETON_VIEW}, epochs=20, windows_per_epoch=64)
     assert teach(path, data, tmp_path / "whole") == 0
     arguments = ["teacher", "--config", path, "--data", data, "--runs", tmp_path / "killed" / "runs"]
     killed = subprocess.Popen(
