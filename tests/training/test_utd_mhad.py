@@ -15,7 +15,7 @@ from training.datasets import DatasetError, utd_mhad
 
 
 def test_trials_come_by_action_subject_and_repetition_in_g_and_radians(tmp_path: Path) -> None:
-    trials = utd_mhad.trials(toy_utd.write(tmp_path), modalities=("skeleton",))
+    trials = utd_mhad.trials(toy_utd.write(tmp_path), modalities=["skeleton"])
     assert [trial.key for trial in trials] == toy_utd.KEYS
     first = trials[0]
     assert (first.label, first.subject, first.repetition) == ("swipe_left", "1", 1)
@@ -46,7 +46,7 @@ def test_zip_archives_are_read_without_unpacking(tmp_path: Path) -> None:
 
 def test_depth_comes_in_steps_of_16_mm_at_every_second_pixel(tmp_path: Path) -> None:
     toy_utd.write(tmp_path, depth=True, keys=["a1_s1_t1"])
-    (trial,) = utd_mhad.trials(tmp_path, modalities=("depth",))
+    (trial,) = utd_mhad.trials(tmp_path, modalities=["depth"])
     assert trial.frames is not None
     assert trial.frames.shape == (24, 120, 160)
     assert trial.frames.dtype == np.uint8
@@ -57,7 +57,7 @@ def test_depth_comes_in_steps_of_16_mm_at_every_second_pixel(tmp_path: Path) -> 
 def test_rgb_is_decoded_small(tmp_path: Path) -> None:
     toy_utd.write(tmp_path, keys=["a1_s1_t1"])
     toy_utd.write_video(tmp_path / "RGB" / "a1_s1_t1_color.avi")
-    (trial,) = utd_mhad.trials(tmp_path, modalities=("rgb",))
+    (trial,) = utd_mhad.trials(tmp_path, modalities=["rgb"])
     assert trial.frames is not None
     assert trial.frames.shape == (5, 120, 160, 3)
     reds = trial.frames[..., 0].mean(axis=(1, 2))
@@ -72,7 +72,7 @@ def test_a_modality_that_is_not_there_says_what_to_download(
     for name in ("Skeleton", "Depth"):
         shutil.rmtree(tmp_path / name)
     with pytest.raises(DatasetError, match=r"is in it; download .*RGB-part1.zip.* --data"):
-        utd_mhad.trials(tmp_path, modalities=(modality,))
+        utd_mhad.trials(tmp_path, modalities=[modality])
 
 
 def test_a_missing_data_set_says_what_to_download(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_trial_without_its_skeleton_is_named(tmp_path: Path) -> None:
     toy_utd.write(tmp_path)
     (tmp_path / "Skeleton" / "a3_s2_t1_skeleton.mat").unlink()
     with pytest.raises(DatasetError, match="1 trials have no skeleton file, a3_s2_t1 first"):
-        utd_mhad.trials(tmp_path, modalities=("skeleton",))
+        utd_mhad.trials(tmp_path, modalities=["skeleton"])
     (tmp_path / "Skeleton" / "a4_s2_t1_skeleton.mat").write_bytes(b"")
     assert len(utd_mhad.trials(tmp_path)) == len(toy_utd.KEYS)
 
@@ -124,7 +124,7 @@ def test_a_video_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "RGB").mkdir()
     (tmp_path / "RGB" / "a1_s1_t1_color.avi").write_bytes(b"no video" * 99)
     with pytest.raises(DatasetError, match=r"a1_s1_t1_color\.avi: not a readable video"):
-        utd_mhad.trials(tmp_path, modalities=("rgb",))
+        utd_mhad.trials(tmp_path, modalities=["rgb"])
 
 
 def test_a_derived_archive_that_is_damaged_is_refused(tmp_path: Path) -> None:
@@ -134,15 +134,15 @@ def test_a_derived_archive_that_is_damaged_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a01.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(DatasetError, match=r"a01\.npz: not a readable \.npz archive"):
-        utd_mhad.trials(tmp_path, modalities=("depth",))
+        utd_mhad.trials(tmp_path, modalities=["depth"])
     np.savez(folder / "a01.npz", a2_s1_t1=np.zeros((3, 4, 5), np.uint8))
     with pytest.raises(DatasetError, match="'a2_s1_t1' is no trial of action 1"):
-        utd_mhad.trials(tmp_path, modalities=("depth",))
+        utd_mhad.trials(tmp_path, modalities=["depth"])
 
 
 def test_depth_and_rgb_together_and_unknown_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="ask for one of them"):
-        utd_mhad.trials(tmp_path, modalities=("depth", "rgb"))
+        utd_mhad.trials(tmp_path, modalities=["depth", "rgb"])
     with pytest.raises(DatasetError, match=r"\['juggling'\] are no labels"):
         utd_mhad.trials(tmp_path, labels=("juggling",))
 

@@ -62,11 +62,6 @@ def teach(path: Path, data: Path, place: Path, *more: str) -> int:
     return cli.main(["teacher", "--config", str(path), "--data", str(data), *places, *more])
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*-teacher*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_teacher_loads_and_bears_its_files_name(path: Path) -> None:
-    assert teachers.load(path).name == path.stem
-
-
 def test_a_skeleton_teacher_learns_and_leaves_what_it_says_of_every_trial(data: Path, tmp_path: Path) -> None:
     path = config(tmp_path, SKELETON | {"view": SKELETON_VIEW})
     assert teach(path, data, tmp_path, "--seeds", "2") == 0
