@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from vskd_stream.classify import Classifier
 
 SMOKE = toys.SMOKE.with_name("utd-mhad-smoke.yaml")
 NAME = "utd-mhad-smoke"
+
+pytestmark = pytest.mark.timeout(600)  # ends a test that hangs; learning takes what a busy machine leaves
 
 
 def arguments(command: str, place: Path, *more: str, config: Path = SMOKE) -> list[str]:
@@ -40,14 +43,10 @@ def chain(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
     """A folder in which the smoke experiment has run, and what it printed."""
     place = tmp_path_factory.mktemp("chain")
     (place / "data").symlink_to(data)
-    done = subprocess.run(
-        [sys.executable, "-m", "training.cli", *arguments("distill", place)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=True,
-    )
-    return place, done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert cli.main(arguments("distill", place)) == 0
+    return place, printed.getvalue()
 
 
 def test_one_command_goes_from_teacher_to_replay(chain: tuple[Path, str]) -> None:
@@ -94,17 +93,17 @@ def test_a_run_killed_within_an_epoch_ends_as_an_undisturbed_one(data: Path, tmp
         place = tmp_path / name
         place.mkdir()
         (place / "data").symlink_to(data)
-        config = shortened(place, epochs=4, windows_per_epoch=512)
-        command = [sys.executable, "-m", "training.cli", *arguments("distill", place, config=config)]
+        config = shortened(place, epochs=3, windows_per_epoch=128)
+        told = arguments("distill", place, config=config)
         if name == "killed":
+            command = [sys.executable, "-m", "training.cli", *told]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
-                    if line.startswith("epoch 2/"):
-                        time.sleep(0.05)  # into the third epoch; any moment will do
+                    if line.startswith("epoch 1/"):
                         os.kill(process.pid, signal.SIGKILL)
                         break
-        subprocess.run(command, capture_output=True, timeout=100, check=True)
+        assert cli.main(told) == 0
         ends[name] = torch.load(place / "runs" / NAME / "checkpoint.pt", weights_only=True)
     for key, value in ends["whole"]["task"].items():
         assert torch.equal(value, ends["killed"]["task"][key]), key
