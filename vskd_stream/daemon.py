@@ -32,10 +32,12 @@ from vskd_stream.classify import Classifier
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
 from vskd_stream.errors import RecordingError, VskdError
+from vskd_stream.notify import Notifier, Supervision
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
+from vskd_stream.pulse import Pulse
 from vskd_stream.recording import Recording
 from vskd_stream.samples import Samples
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
@@ -169,6 +171,11 @@ class Daemon:
         self._replays = tuple(replays)
         self._journal = journal
         self._tally = Tally()
+        self._pulse = Pulse()
+        self._notifier = Notifier()
+        self._supervision = Supervision(
+            self._notifier, can_serve=self._can_serve, works=self._pulse.beats, describe=self._describe
+        )
         self._devices = Devices(settings, bundle=bundle, tally=self._tally)
         self._worker = Worker(
             classifier.classify,
@@ -240,6 +247,7 @@ class Daemon:
             VskdError: Another daemon has the outbox.
         """
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
             await self._open_journal(stack)
             broker = None
             if isinstance(self._settings.broker, EmbeddedSettings):
@@ -254,6 +262,7 @@ class Daemon:
                 tasks.create_task(self._tick(), name="tick"),
                 tasks.create_task(self._summarise(), name="summary"),
                 tasks.create_task(self._presence.run(), name="presence"),
+                tasks.create_task(self._supervision.run(), name="supervision"),
             ]
             if self._settings.http is not None:
                 sources.append(await self._observe(self._settings.http, stack, tasks))
@@ -266,6 +275,7 @@ class Daemon:
                 sources.append(tasks.create_task(replaying, name=f"replay {settings.recording}"))
             await stop.wait()
             _log.info("stopping")
+            self._notifier.stopping()
             for source in sources:
                 source.cancel()
             with contextlib.suppress(TimeoutError):
@@ -315,7 +325,20 @@ class Daemon:
         if undelivered := await journal.close():
             self._tally.drop("outbox", "undelivered", "events that are on no disk", count=undelivered)
 
+    def _can_serve(self) -> bool:
+        """Whether events get somewhere: to the broker, or to the disk until there is one."""
+        is_durable = self._journal is not None and self._journal.is_durable
+        return self._connection.connected.is_set() or is_durable
+
+    def _describe(self) -> str:
+        broker = self._connection.described
+        waiting = self._connection.waiting
+        return f"{_counted(len(self._devices), 'device')}; {broker}" + (
+            f"; {_counted(waiting, 'message')} waiting" if waiting else ""
+        )
+
     def _birth(self) -> list[Publication]:
+        self._supervision.changed()
         self._tell_all()
         return self._announcer.birth()
 
@@ -348,15 +371,18 @@ class Daemon:
     def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:
         for pipeline, cut in cuts:
             self._presence.appeared(pipeline.device)
+            self._pulse.went_in()
             self._worker.submit(Job(pipeline, cut))
 
     def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
+        self._pulse.came_out()
         if self._devices.serves(job.pipeline):
             self._announcer.announce(job.pipeline, job.cut, probabilities)
         elif probabilities is not None:
             job.pipeline.ledger.windows.drop("paused", 1)
 
     def _skipped(self, job: Job, reason: Skipped) -> None:
+        self._pulse.came_out()
         job.pipeline.ledger.windows.drop(reason, 1)
         self._tally.drop(job.pipeline.device, reason, _SKIPPED[reason])
         self._devices.skipped(job.pipeline.device, time.time())
@@ -391,3 +417,7 @@ class Daemon:
             "published": self._connection.traffic.published,
             **self._tally.summary(),
         }
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -95,6 +95,11 @@ class Keeper:
         return max(0, stored - len(self._delivered))
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether what is kept goes to the disk; may be asked by any thread."""
+        return self._disk is not None and self._memory is None
+
+    @property
     def due_in_s(self) -> float | None:
         """When ``take`` is to be called though there is nothing to give; None: never."""
         due_at_s = min(self._note_at_s, self._retry_at_s)

@@ -134,6 +134,11 @@ class MqttConnection:
         """Events that were sent flagged as replayed."""
         return self._outbox.replayed
 
+    @property
+    def described(self) -> str:
+        """How it stands, for a person."""
+        return f"{'connected to' if self.connected.is_set() else 'waiting for'} {self._endpoint}"
+
     async def run(self) -> None:
         """Keep the connection until ``close``; if this is cancelled instead, the last will is published."""
         while not self._closing.is_set():

@@ -64,7 +64,7 @@ class Journal:
         self._is_behind = False
         self._stored_to = 0
         self._unheld_to = 0
-        self._is_stuck = False
+        self._is_open = self._is_stuck = False
         self._watch: asyncio.TimerHandle | None = None
         self._wake = threading.Condition()
         self._batch = _Batch()
@@ -73,6 +73,11 @@ class Journal:
     def is_behind(self) -> bool:
         """Whether there are events that the caller does not hold."""
         return self._is_behind or self._unheld_to > self._stored_to
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether events are on disk: it is open, its disk works, and answers."""
+        return self._is_open and not self._is_stuck and self._keeper.is_on_disk
 
     async def open(self) -> list[Ended]:
         """Start; returns the activities that a crash cut off, whose ends wait now behind all else.
@@ -87,6 +92,7 @@ class Journal:
         self.last_seq, self.count, lost = await self._opened
         self._stored_to = self.last_seq
         self._is_behind = self.count > 0
+        self._is_open = True
         self.on_report(Report(is_behind=self._is_behind))
         return lost
 

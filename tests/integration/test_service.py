@@ -1,0 +1,106 @@
+"""The daemon under a service manager: what it says of itself, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from tests.brokers import Mosquitto, Observer
+from tests.integration.test_daemon import day
+from tests.processes import DaemonProcess, write_config
+from tests.supervisors import ServiceManager
+from vskd_stream import bundle, daemon
+from vskd_stream.broker.endpoint import endpoint_of
+from vskd_stream.classify import Classifier
+from vskd_stream.settings import Settings
+
+
+async def test_it_is_ready_with_the_broker_alive_while_it_serves_and_stops_in_order(
+    mosquitto, model, tmp_path
+):
+    config = write_config(
+        tmp_path / "c.yaml", broker={"host": "127.0.0.1", "port": mosquitto.port}, model=str(model)
+    )
+    with ServiceManager(tmp_path / "notify", watchdog_s=2.0) as manager:
+        async with DaemonProcess(config, environ=manager.environ) as process:
+            ready = await manager.until("READY")
+            connected = f"0 devices; connected to mqtt://127.0.0.1:{mosquitto.port}"
+            assert ready["STATUS"].startswith(connected)
+            async with Observer(mosquitto.port) as watch:
+                for payload in day(seconds=8):
+                    await watch.publish("imu/left/samples", payload)
+            await manager.until("STATUS", "1 device;")
+            await manager.until("WATCHDOG")
+            assert await process.stop() == 0
+        assert (await manager.until("STOPPING"))["STATUS"] == "stopping"
+
+
+async def test_without_a_broker_and_an_outbox_it_is_not_ready(model, tmp_path):
+    async with Mosquitto() as broker:
+        await broker.stop()
+        config = write_config(
+            tmp_path / "c.yaml", broker={"host": "127.0.0.1", "port": broker.port}, model=str(model)
+        )
+        with ServiceManager(tmp_path / "notify") as manager:
+            async with DaemonProcess(config, environ=manager.environ) as process:
+                await process.event("no connection")
+                await manager.until("EXTEND_TIMEOUT_USEC")
+                assert "waiting for mqtt://" in manager.heard[-1]["STATUS"]
+                assert not any("READY" in message for message in manager.heard)
+                await broker.start()
+                await manager.until("READY")
+
+
+async def test_with_an_outbox_it_is_ready_before_there_is_a_broker(model, tmp_path):
+    async with Mosquitto() as broker:
+        await broker.stop()
+        config = write_config(
+            tmp_path / "c.yaml",
+            broker={"host": "127.0.0.1", "port": broker.port},
+            model=str(model),
+            outbox={"directory": str(tmp_path / "state")},
+        )
+        with ServiceManager(tmp_path / "notify") as manager:
+            async with DaemonProcess(config, environ=manager.environ):
+                assert "waiting for mqtt://" in (await manager.until("READY"))["STATUS"]
+
+
+class Hanging(Classifier):
+    """A model that does not answer while its gate is shut."""
+
+    def __init__(self, loaded):
+        self.gate = threading.Event()
+        self.gate.set()
+        super().__init__(loaded)
+
+    def classify(self, windows):
+        assert self.gate.wait(60)
+        return super().classify(windows)
+
+
+async def test_a_model_that_hangs_starves_the_watchdog(mosquitto, model, monkeypatch):
+    with ServiceManager(watchdog_s=0.4) as manager:
+        for name, value in manager.environ.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings.model_validate(
+            {
+                "gateway": "test",
+                "broker": {"host": "127.0.0.1", "port": mosquitto.port},
+                "sources": [{"topic": "imu/+/samples"}],
+            }
+        )
+        loaded = bundle.load(model)
+        classifier = Hanging(loaded)
+        served = daemon.Daemon(settings, bundle=loaded, classifier=classifier, endpoint=endpoint_of(settings))
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks, Observer(mosquitto.port) as watch:
+            tasks.create_task(served.run(stop))
+            await manager.until("READY")
+            await manager.until("WATCHDOG")
+            classifier.gate.clear()
+            for payload in day(seconds=8):
+                await watch.publish("imu/left/samples", payload)
+            await manager.until("STATUS", "the model does not answer")
+            classifier.gate.set()
+            assert await manager.next() == {"WATCHDOG": "1"}
+            stop.set()
