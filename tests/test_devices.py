@@ -207,3 +207,50 @@ def test_a_device_is_graded_by_the_limits_that_are_known_of_it(devices):
     measured = devices.health("left", NOW_S)
     assert measured.limits == limits
     assert {"no_clock", "range"} <= set(measured.reasons)
+
+
+def settings(**keys) -> Settings:
+    return Settings.model_validate(
+        {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}], **keys}
+    )
+
+
+def test_other_preferences_end_what_they_silence_and_leave_the_streams_alone(devices, loaded):
+    receive(devices, "imu/left/samples", payload())
+    (left,) = devices
+    wanted = settings(devices={"left": {"wrist": "right"}, "right": {"silence": True}})
+    ended, replaced = devices.follow(wanted, bundle=loaded)
+    assert (list(devices), replaced) == ([left], [])
+    assert [(pipeline, events) for pipeline, events in ended] == [(left, [])]
+    assert left.preferences.wrist == "right"
+    assert devices.follow(wanted, bundle=loaded) == ([], [])
+    # Its next window begins before the change.
+    cuts, _ = receive(devices, "imu/left/samples", payload(sequence=1))
+    assert [cut.piece.end_sample for _, cut in cuts][0] == 80
+
+
+def test_another_model_gets_every_stream_and_the_pipelines_before_are_told(devices, loaded, tmp_path):
+    receive(devices, "imu/left/samples", payload())
+    (left,) = devices
+    other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
+    ended, replaced = devices.follow(settings(), bundle=other)
+    assert (ended, [old for old, _ in replaced]) == ([], [left])
+    assert not devices.serves(left)
+    assert [new for _, new in replaced] == list(devices)
+    cuts, _ = receive(devices, "imu/left/samples", payload(sequence=1))
+    assert [cut.piece.end_sample for _, cut in cuts][0] == 80
+
+
+def test_a_label_that_the_model_does_not_know_changes_nothing(devices, loaded):
+    receive(devices, "imu/left/samples", payload())
+    with pytest.raises(VskdError, match="the model knows no swimming"):
+        devices.follow(settings(devices={"left": {"hold_s": {"swimming": 1.0}}}), bundle=loaded)
+    assert receive(devices, "shared", payload(sequence=1, device="left"))[0]
+
+
+def test_other_sources_are_read_and_those_before_are_not(devices, loaded, tally):
+    devices.follow(settings(sources=[{"topic": "other/+"}]), bundle=loaded)
+    assert devices.reader.topic_filters == ("other/+",)
+    assert receive(devices, "other/left", payload())[0]
+    receive(devices, "imu/left/samples", payload())
+    assert tally.counts == {"no_source": 1}

@@ -350,3 +350,82 @@ def test_a_device_that_lies_about_is_not_worn_and_worn_again_once_it_moves():
     assert [label for label, _ in starts] == ["moving", "still", "not_worn", "moving"]
     assert starts[2][1] == pytest.approx(starts[1][1], abs=2.0)
     assert starts[3][1] == pytest.approx(30.0, abs=1.5)
+
+
+def succeeded(stream, **changes):
+    preferences = changes.pop("preferences", NO_PREFERENCES)
+    return stream.under(
+        manifest(**changes), bundle_sha256="cd" * 32, no_data_after_s=10.0, preferences=preferences
+    )
+
+
+@given(at=st.integers(1, 999))
+def test_under_another_model_of_the_same_grid_no_window_is_lost(at):
+    t_s = np.arange(1000) / 50.0
+    whole = [cut.piece for cut in pipeline().cut(samples(t_s), arrival_s=NOW_S)]
+    before = pipeline()
+    cuts = before.cut(samples(t_s[:at]), arrival_s=NOW_S)
+    cuts += succeeded(before).cut(samples(t_s[at:]), arrival_s=NOW_S)
+    pieces = [cut.piece for cut in cuts]
+    assert [piece.end_sample for piece in pieces] == [piece.end_sample for piece in whole]
+    assert all((a.acc_g == b.acc_g).all() for a, b in zip(pieces, whole, strict=True))
+
+
+@pytest.mark.parametrize("changes", [{"sampling_rate_hz": 25.0}, {"window_samples": 60}, {"hop_samples": 20}])
+def test_under_a_model_with_other_windows_they_begin_anew_and_no_batch_is_lost(changes):
+    before = pipeline()
+    before.cut(samples(np.arange(0, 200) / 50.0, sequence=0), arrival_s=NOW_S)
+    # It waits for the one before it, which comes when another model decides.
+    before.cut(samples(np.arange(225, 275) / 50.0, sequence=2), arrival_s=NOW_S)
+    after = succeeded(before, **changes)
+    cuts = after.cut(samples(np.arange(200, 225) / 50.0, sequence=1), arrival_s=NOW_S)
+    cuts += after.cut(samples(np.arange(275, 500) / 50.0, sequence=3), arrival_s=NOW_S)
+    of = manifest(**changes)
+    ends = [cut.piece.end_sample for cut in cuts]
+    first = round(4.0 * of.sampling_rate_hz) + of.window_samples
+    # On another grid, from the second sample on: nothing is known of what lies before the first.
+    assert first <= ends[0] <= first + of.hop_samples
+    assert all(b - a == of.hop_samples for a, b in pairwise(ends))
+    assert not after.take_counts()
+
+
+def test_what_goes_on_ends_with_its_model_and_begins_anew_under_the_next():
+    before = pipeline()
+    events = play(before, np.arange(0, 9, 0.02))
+    after = succeeded(before)
+    ended, begun = before.hand_over(after)
+    events += [*ended, *begun, *play(after, np.arange(9, 19, 0.02))]
+    still = [("start", "still"), ("end", "still")]
+    assert told(events) == [*still, *still, ("start", "moving")]
+    assert [event.reason for event in events if event.type == "end"] == ["model", "changed"]
+    assert len({event.id for event in events if event.type == "start"}) == 3
+
+
+def test_a_silent_device_is_silent_under_any_model():
+    before = pipeline()
+    play(before, np.arange(0, 9, 0.02))
+    before.complete(before.tick(NOW_S + 10.0), classify=classify)
+    after = succeeded(before, sampling_rate_hz=25.0)
+    ended, begun = before.hand_over(after)
+    assert told([*ended, *begun]) == [("end", "no_data"), ("start", "no_data")]
+    assert begun[0].start_s == pytest.approx(ended[0].start_s, abs=0.04)
+    assert told(play(after, np.arange(60, 69, 0.02))) == [("end", "no_data"), ("start", "still")]
+
+
+def test_a_suspicion_is_told_to_the_next_model_too():
+    before = pipeline()
+    t_s = np.arange(0, 60, 0.02)
+    heavy = replace(samples(t_s), acc_g=np.tile(np.float32([0.0, 0.0, 9.81]), (len(t_s), 1)))
+    assert told(before.push(heavy, arrival_s=NOW_S, classify=classify))[-1] == ("start", "units_suspect")
+    after = succeeded(before)
+    ended, begun = before.hand_over(after)
+    assert (told(ended), begun) == ([("end", "units_suspect")], [])
+    more = replace(heavy, t_s=heavy.t_s + 60)
+    assert told(after.push(more, arrival_s=NOW_S, classify=classify)) == [("start", "units_suspect")]
+
+
+def test_whoever_is_to_be_silent_under_the_next_model_hands_nothing_over():
+    before = pipeline()
+    play(before, np.arange(0, 9, 0.02))
+    before.complete(before.tick(NOW_S + 10.0), classify=classify)
+    assert before.hand_over(succeeded(before, preferences=Preferences(silent=True)))[1] == []

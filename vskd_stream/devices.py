@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from vskd_stream.bundle import Bundle
 from vskd_stream.errors import DecodeError, VskdError
+from vskd_stream.events import ActivityEvent
 from vskd_stream.health import UNLIMITED, Health, HealthMonitor, Limits
 from vskd_stream.ledger import Flow, Ledger
 from vskd_stream.pipeline import Cut, Pipeline
@@ -35,6 +36,44 @@ class Devices:
         """Samples of devices beyond ``limits.max_devices``."""
         self._limits: dict[str, Limits] = {}
         self._paused: set[str] = set()
+
+    def follow(
+        self, settings: Settings, *, bundle: Bundle
+    ) -> tuple[list[tuple[Pipeline, list[ActivityEvent]]], list[tuple[Pipeline, Pipeline]]]:
+        """Serve by another configuration from now on.
+
+        Returns:
+            What that ends at once; and, with another bundle, the pipelines that are replaced, each with its
+            successor: they still decide on what they have cut.
+
+        Raises:
+            VskdError: The settings name a label that the bundle does not know; nothing has changed then.
+        """
+        settings.check_labels(bundle.manifest.labels)
+        is_same_model = bundle.sha256 == self._bundle.sha256
+        self._settings, self._bundle = settings, bundle
+        self.reader = MqttReader(settings.sources, max_payload_bytes=settings.limits.max_payload_bytes)
+        ended, replaced = [], []
+        for device, pipeline in self._pipelines.items():
+            wanted = settings.preferences(device)
+            if is_same_model:
+                pipeline.follow(no_data_after_s=settings.no_data_after_s)
+                if wanted != pipeline.preferences:
+                    ended.append((pipeline, pipeline.prefer(wanted)))
+                continue
+            if wanted.silent:
+                # At once means before what waits for the old model.
+                ended.append((pipeline, pipeline.prefer(wanted)))
+            successor = pipeline.under(
+                bundle.manifest,
+                bundle_sha256=bundle.sha256,
+                no_data_after_s=settings.no_data_after_s,
+                preferences=wanted,
+            )
+            replaced.append((pipeline, successor))
+        for pipeline, successor in replaced:
+            self._pipelines[pipeline.device] = successor
+        return ended, replaced
 
     def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
         """Take a message that arrived at ``arrival_s`` (UTC seconds); whatever is wrong with it is told."""

@@ -19,9 +19,14 @@ from vskd_stream.scores import Scores
 from vskd_stream.votes import Voter
 
 EventType = Literal["start", "update", "end"]
-EndReason = Literal["changed", "gap", "no_data", "data", "stopped", "silenced", "paused", "units_suspect"]
+EndReason = Literal[
+    "changed", "gap", "no_data", "data", "stopped", "silenced", "paused", "units_suspect", "model"
+]
 """Another activity began, the stream broke, the device fell silent, it spoke (rightly) again, we stop,
-nobody wants to hear of it, its samples are dropped by command, or they cannot be what they claim to be."""
+nobody wants to hear of it, its samples are dropped by command, they cannot be what they claim to be, or
+another model decides from here on."""
+StopReason = Literal["stopped", "silenced", "paused", "model"]
+"""Why a decider has no more to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +200,23 @@ class Decider:
         self._last_end = start
         return events + self._start(Bout(UNITS_SUSPECT, start), at=start, uncertainty=self._hop)
 
-    def stop(self, reason: Literal["stopped", "silenced", "paused"] = "stopped") -> list[ActivityEvent]:
+    def stop(self, reason: StopReason = "stopped") -> list[ActivityEvent]:
         """End what goes on, because we end or are to be silent; then ``reset``."""
         events = [] if self._last_end is None else self._end(reason, end=self._last_end, at=self._last_end)
         self.reset()
         return events
+
+    @property
+    def silent_from_s(self) -> float | None:
+        """Since when (stream time) the device has been silent; None while it is not, or has never spoken."""
+        if self._last_end is None or not self._goes_on(NO_DATA):
+            return None
+        return self._last_end / self._rate_hz
+
+    def begin_silent(self, from_s: float) -> list[ActivityEvent]:
+        """Begin with a device that fell silent at ``from_s`` (stream time), under another decider."""
+        self._last_end = math.floor(from_s * self._rate_hz)
+        return self.no_data()
 
     def _new_voter(self) -> Voter:
         return Voter(

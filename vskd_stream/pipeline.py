@@ -7,17 +7,17 @@ argument: it tells silence and the offset to UTC, never what a window holds.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream.clock import ClockFit, ClockReading, StreamClock
-from vskd_stream.events import ActivityEvent, Decider
+from vskd_stream.events import ActivityEvent, Decider, StopReason
 from vskd_stream.ledger import Ledger
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.manifest import Manifest
@@ -159,7 +159,7 @@ class Pipeline:
         self.preferences = preferences
         return self._decider.prefer(preferences)
 
-    def stop(self, reason: Literal["stopped", "paused"] = "stopped") -> list[ActivityEvent]:
+    def stop(self, reason: StopReason = "stopped") -> list[ActivityEvent]:
         """End what goes on: we stop, or are to pause."""
         return self._decider.stop(reason)
 
