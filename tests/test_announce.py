@@ -88,7 +88,11 @@ def test_a_silent_device_is_told_to_be_so_in_place_of_what_a_broker_may_have_kep
         utc_s=lambda: 1.79e9,
         silent=["watch"],
     )
-    _, state = one.birth()
+    _, state, *unsaid = one.birth()
+    assert [(each.topic, each.payload, each.retain) for each in unsaid] == [
+        ("vskd/home/watch/status", b"", True),
+        ("vskd/home/watch/health", b"", True),
+    ]
     assert (state.topic, state.retain) == ("vskd/home/watch/state", True)
     assert json.loads(state.payload)["label"] == "silenced"
 
@@ -152,3 +156,22 @@ def test_a_start_long_ago_is_dated_by_the_slope_of_the_clock(published):
     assert datetime.fromisoformat(event["start_utc"]).timestamp() == pytest.approx(
         1.79e9 + event["start_s"] - 0.02 * (1000 - event["start_s"]), abs=1e-3
     )
+
+
+def test_who_is_newly_silent_is_told_so_once_and_its_last_state_forgotten(published):
+    one, stream = announcer(published), pipeline()
+    for cut in windows(4):
+        one.announce(stream, cut, MOVING)
+    published.clear()
+    origin = Origin("home", "other", "cd" * 32, "1.0")
+    for _ in range(2):
+        one.follow(
+            origin=origin, manifest=manifest(), scores=False, event_expiry_s=None, silent=["watch", "other"]
+        )
+    assert [p.topic for p in published] == [
+        f"vskd/home/{device}/{word}"
+        for device in ("watch", "other")
+        for word in ("state", "status", "health")
+    ]
+    assert json.loads(published[0].payload)["bundle"] == {"name": "other", "sha256": "cd" * 32}
+    assert one.state("watch") is None

@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 import structlog
 
+from tests.disks import SmallDisk
 from tests.models import tiny_bundle
 from tests.processes import command, write_config
 from vskd_stream import cli
@@ -68,6 +69,32 @@ def test_what_is_refused_is_said_in_words_with_an_exit_code(model, tmp_path, cap
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_an_outbox_that_cannot_be_used_is_found_by_the_check(model, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    keys = {"broker": {"host": "127.0.0.1"}, "model": str(model)}
+    config = write_config(tmp_path / "c.yaml", **keys, outbox={"directory": str(tmp_path / "file")})
+    assert cli.daemon(["--config", str(config), "--check-config"]) == 78
+    assert "outbox.directory: events cannot wait in this folder" in capsys.readouterr().err
+    (tmp_path / "state" / "outbox.sqlite3").mkdir(parents=True)
+    config = write_config(tmp_path / "c.yaml", **keys, outbox={"directory": str(tmp_path / "state")})
+    assert cli.daemon(["--config", str(config), "--check-config"]) == 78
+    assert "outbox.sqlite3 is no file that this user may write" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_found_by_the_check(model, tmp_path, capsys):
+    with SmallDisk(tmp_path / "disk") as disk:
+        config = write_config(
+            tmp_path / "c.yaml",
+            broker={"host": "127.0.0.1"},
+            model=str(model),
+            outbox={"directory": str(disk.path)},
+        )
+        assert cli.daemon(["--config", str(config), "--check-config"]) == 0
+        disk.fill()
+        assert cli.daemon(["--config", str(config), "--check-config"]) == 78
+        assert "No space left on device" in capsys.readouterr().err
 
 
 def test_a_recording_that_is_none_is_refused_in_words(tmp_path, model, capsys):

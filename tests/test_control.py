@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 
 import jsonschema
 import numpy as np
@@ -38,6 +39,7 @@ class Room:
         self.answers: list[Publication] = []
         self.events: list[Publication] = []
         self.retold: list[bool] = []
+        self.reloads: list[Callable[[str | None], None]] = []
         self.now_s = 0.0
         self.announcer = Announcer(
             origin=ORIGIN, manifest=loaded.manifest, publish=self.events.append, utc_s=lambda: NOW_S
@@ -48,6 +50,7 @@ class Room:
             devices=self.devices,
             vitals=Vitals(self.devices, origin=ORIGIN, no_data_after_s=10.0, publish=self.events.append),
             announcer=self.announcer,
+            reload=self.reloads.append,
             tell_all=lambda: self.retold.append(True),
             publish=self.answers.append,
             tally=self.tally,
@@ -159,6 +162,30 @@ def test_what_cannot_be_done_is_told_in_words_and_counted(room):
     assert room.tally.counts == {"bad_command": 1}
 
 
+def test_a_reload_is_answered_when_it_is_known_what_came_of_it(room):
+    for request_id in ("1", "2"):
+        request = b'{"id": "%s"}' % request_id.encode()
+        room.control.take(Request("vskd/test/cmd/reload", request, "asker", b"c"))
+    assert room.answers == []
+    good, bad = room.reloads
+    good(None)
+    bad("line 3: gateway: too long")
+    answers = [(answer.topic, answer.correlation, json.loads(answer.payload)) for answer in room.answers]
+    assert [(topic, correlation) for topic, correlation, _ in answers] == [("asker", b"c")] * 2
+    assert [(told["id"], told["ok"], told["error"]) for *_, told in answers] == [
+        ("1", True, None),
+        ("2", False, "line 3: gateway: too long"),
+    ]
+    for *_, told in answers:
+        jsonschema.validate(told, schema("response"))
+
+
+@pytest.mark.parametrize("argument", [b'{"path": "/etc/passwd"}', b'{"config": {}}', b"[]"])
+def test_a_reload_takes_no_argument(room, argument):
+    assert not room.ask("reload", argument)[1]["ok"]
+    assert room.reloads == []
+
+
 def test_the_log_tells_more_when_asked_to(room):
     before = structlog.get_config()
     try:
@@ -170,11 +197,11 @@ def test_the_log_tells_more_when_asked_to(room):
         logging.getLogger().setLevel(logging.WARNING)
 
 
-@pytest.mark.parametrize("name", ["reload", "event", "state", "a b", "ü", "", "x" * 70000])
+@pytest.mark.parametrize("name", ["restart", "event", "state", "a b", "ü", "", "x" * 70000])
 def test_an_unknown_command_is_answered_on_a_topic_that_is_no_devices(room, name):
     answer, told = room.ask(name)
     assert told["error"].startswith("there is no command")
-    level = {"reload": "reload", "x" * 70000: "x" * 64}.get(name, "error")
+    level = {"restart": "restart", "x" * 70000: "x" * 64}.get(name, "error")
     assert answer.topic == f"vskd/test/response/{level}"
 
 
@@ -206,6 +233,7 @@ def test_a_flood_is_answered_once_and_counted(room):
 )
 def test_whatever_is_asked_is_answered_validly_where_we_may_write(loaded, name, data, topic, correlation):
     room = Room(loaded)
+    room.control._reload = lambda answer: answer(None)
     answer, told = room.ask(name.replace("/", ""), data, topic=topic, correlation=correlation)
     assert answer.topic == topic or answer.topic.startswith("vskd/test/response/")
     assert answer.topic.rsplit("/", 1)[1:] not in [[word] for word in topics.DEVICE_WORDS] or topic

@@ -226,7 +226,7 @@ def test_other_preferences_end_what_they_silence_and_leave_the_streams_alone(dev
     assert devices.follow(wanted, bundle=loaded) == ([], [])
     # Its next window begins before the change.
     cuts, _ = receive(devices, "imu/left/samples", payload(sequence=1))
-    assert [cut.piece.end_sample for _, cut in cuts][0] == 80
+    assert next(cut.piece.end_sample for _, cut in cuts) == 80
 
 
 def test_another_model_gets_every_stream_and_the_pipelines_before_are_told(devices, loaded, tmp_path):
@@ -238,7 +238,7 @@ def test_another_model_gets_every_stream_and_the_pipelines_before_are_told(devic
     assert not devices.serves(left)
     assert [new for _, new in replaced] == list(devices)
     cuts, _ = receive(devices, "imu/left/samples", payload(sequence=1))
-    assert [cut.piece.end_sample for _, cut in cuts][0] == 80
+    assert next(cut.piece.end_sample for _, cut in cuts) == 80
 
 
 def test_a_label_that_the_model_does_not_know_changes_nothing(devices, loaded):

@@ -398,3 +398,23 @@ def test_the_filters_hear_all_entries_and_states_and_last_the_status() -> None:
     every = discovery.filters("homeassistant")
     assert every[0].replace("+", "vskd_home") == one.gateway().topic
     assert every[1].replace("+", "vskd_home", 1).replace("+", "left") == one.device("left").topic
+
+
+def test_what_is_never_told_of_a_device_is_no_option_of_its_sensors():
+    plain = manifest(labels=("sit", "walk", "run"))
+    decision = plain.decision.model_copy(update={"coarse": {"walk": "feet", "run": "feet"}})
+    made = Discovery(
+        origin=ORIGIN,
+        manifest=plain.model_copy(update={"decision": decision}),
+        no_data_after_s=10.0,
+        moving=("feet",),
+        prefix="homeassistant",
+        silenced={"left": {"walk"}, "right": {"walk", "run"}},
+    )
+    left, right = (config(made.device(device))["components"] for device in ("left", "right"))
+    assert left["activity"]["options"][:3] == ["sit", "run", "unknown"]
+    assert left["coarse_activity"]["options"][:2] == ["sit", "feet"]
+    assert "walk" not in left["moving"]["value_template"]
+    assert right["activity"]["options"][:2] == ["sit", "unknown"]
+    assert "feet" not in right["coarse_activity"]["options"]
+    assert right["moving"] == {"platform": "binary_sensor"}

@@ -362,11 +362,12 @@ def succeeded(stream, **changes):
 @given(at=st.integers(1, 999))
 def test_under_another_model_of_the_same_grid_no_window_is_lost(at):
     t_s = np.arange(1000) / 50.0
-    whole = [cut.piece for cut in pipeline().cut(samples(t_s), arrival_s=NOW_S)]
+    cuts = pipeline().cut(samples(t_s), arrival_s=NOW_S)
+    whole = [cut.piece for cut in cuts if isinstance(cut.piece, Window)]
     before = pipeline()
     cuts = before.cut(samples(t_s[:at]), arrival_s=NOW_S)
     cuts += succeeded(before).cut(samples(t_s[at:]), arrival_s=NOW_S)
-    pieces = [cut.piece for cut in cuts]
+    pieces = [cut.piece for cut in cuts if isinstance(cut.piece, Window)]
     assert [piece.end_sample for piece in pieces] == [piece.end_sample for piece in whole]
     assert all((a.acc_g == b.acc_g).all() for a, b in zip(pieces, whole, strict=True))
 
@@ -415,7 +416,7 @@ def test_a_silent_device_is_silent_under_any_model():
 def test_a_suspicion_is_told_to_the_next_model_too():
     before = pipeline()
     t_s = np.arange(0, 60, 0.02)
-    heavy = replace(samples(t_s), acc_g=np.tile(np.float32([0.0, 0.0, 9.81]), (len(t_s), 1)))
+    heavy = replace(samples(t_s), acc_g=np.tile(np.array([0.0, 0.0, 9.81], np.float32), (len(t_s), 1)))
     assert told(before.push(heavy, arrival_s=NOW_S, classify=classify))[-1] == ("start", "units_suspect")
     after = succeeded(before)
     ended, begun = before.hand_over(after)

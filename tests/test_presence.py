@@ -271,3 +271,26 @@ async def test_a_broker_that_lets_nobody_look_costs_a_warning():
             house.hear("left")
             assert await house.topics(1) == [LEFT_ENTRY]
     assert "connection refused" in logs[0]["reason"]
+
+
+async def test_another_configuration_announces_its_devices_anew_and_takes_the_silent_ones_away():
+    async with running(House()) as house:
+        for device in ("left", "right"):
+            house.hear(device)
+        await house.topics(2)
+        house.presence.follow(
+            discovery=discovery(labels=("still", "jumping")),
+            forget_after_days=1.0,
+            silent=["right"],
+        )
+        told = {each.topic: each.payload for each in [await house.next(), await house.next()]}
+        assert told[LEFT_ENTRY] == entry("left", labels=("still", "jumping")).payload
+        assert told[entry("right").topic] == b""
+        assert await house.quiet()
+
+
+async def test_where_nothing_is_announced_another_configuration_announces_nothing():
+    async with running(House(announce=False)) as house:
+        house.hear("left")
+        house.presence.follow(discovery=None, forget_after_days=1.0, silent=["right"])
+        assert await house.quiet()

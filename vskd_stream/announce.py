@@ -71,12 +71,36 @@ class Announcer:
         """End what a device's wearer does, because we end or are to pause."""
         self._tell(pipeline.stop(reason), self._timing(pipeline.clock))
 
+    def tell(self, pipeline: Pipeline, events: list[ActivityEvent]) -> None:
+        """Tell what became of a device's activities for another reason than its next cut."""
+        self._tell(events, self._timing(pipeline.clock))
+
+    def follow(
+        self,
+        *,
+        origin: Origin,
+        manifest: Manifest,
+        scores: bool,
+        event_expiry_s: int | None,
+        silent: Collection[str],
+    ) -> None:
+        """Announce by another configuration or model from now on; who is newly silent is told so at once."""
+        before, self._silent = self._silent, tuple(silent)
+        self._origin, self._manifest = origin, manifest
+        self._scores, self._event_expiry_s = scores, event_expiry_s
+        for device in self._silent:
+            if device not in before:
+                self._states.pop(device, None)
+                self._idle.discard(device)
+                for publication in self._silencing(device, self._utc_s()):
+                    self._publish(publication)
+
     def birth(self) -> list[Publication]:
         """What a broker must know first that may have forgotten us: that we run, and who is silenced."""
         now_s = self._utc_s()
         return [
             topics.status("online", origin=self._origin, published_utc_s=now_s),
-            *(topics.silenced(each, origin=self._origin, published_utc_s=now_s) for each in self._silent),
+            *(each for device in self._silent for each in self._silencing(device, now_s)),
         ]
 
     def state(self, device: str) -> Publication | None:
@@ -105,6 +129,12 @@ class Announcer:
             else:
                 self._idle.discard(last.device)
             self._publish(state)
+
+    def _silencing(self, device: str, now_s: float) -> list[Publication]:
+        return [
+            topics.silenced(device, origin=self._origin, published_utc_s=now_s),
+            *topics.unsaid(device, origin=self._origin),
+        ]
 
     def _timing(self, clock: ClockReading) -> Timing:
         return Timing(clock.kind, clock.offset_s, self._utc_s(), at_s=clock.at_s, skew=clock.skew)

@@ -1,7 +1,7 @@
 """The commands: ``vskd-streamd`` is the daemon, ``vskd`` the tools around it.
 
 Exit codes are those of sysexits.h: 0 ended in order, 64 usage, 65 a file that is not what it should
-be, 69 no broker, Bluetooth or systemd can be had, 78 configuration.
+be, 69 no broker, Bluetooth or systemd can be had, 75 another daemon has the outbox, 78 configuration.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vskd_stream.errors import (
     HttpError,
     LinkError,
     OptionError,
+    OutboxError,
     RecordingError,
     ServiceError,
     VskdError,
@@ -39,6 +40,8 @@ _EXIT_CODES: dict[type[VskdError], int] = {
     LinkError: os.EX_UNAVAILABLE,
     OptionError: os.EX_CONFIG,
     ServiceError: os.EX_UNAVAILABLE,
+    # Whoever has it may be about to end: another attempt may do better.
+    OutboxError: os.EX_TEMPFAIL,
 }
 
 
@@ -189,12 +192,14 @@ def _topic_filter(text: str) -> str:
 
 def _serve(path: Path, *, check_only: bool) -> None:
     # The model and the kernels take a second to import: what needs neither does not wait for them.
-    from vskd_stream import config, daemon, logs
+    from vskd_stream import config, daemon, equipment, logs
 
     settings = config.load(path)
     logs.configure(settings.log)
-    built = daemon.build(settings)
+    built = daemon.build(settings, path=path)
     if check_only:
+        if (outbox := equipment.outbox_path(settings)) is not None:
+            equipment.check_outbox(outbox)
         sys.stdout.write(f"{path}: good\n")
         return
     daemon.serve(built)

@@ -60,12 +60,17 @@ class TellStates(_Command, frozen=True):
     """Publish again what is retained: of every device its state, status and health."""
 
 
-Command = ListDevices | Pause | Resume | SetLogLevel | TellStates
+class Reload(_Command, frozen=True):
+    """Read the configuration again, from the file that the gateway was started with."""
+
+
+Command = ListDevices | Pause | Reload | Resume | SetLogLevel | TellStates
 
 COMMANDS: Mapping[str, type[Command]] = {
     "devices": ListDevices,
     "log_level": SetLogLevel,
     "pause": Pause,
+    "reload": Reload,
     "resume": Resume,
     "states": TellStates,
 }

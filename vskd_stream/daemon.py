@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vskd_stream import __version__, bundle, config, memory, presence, recording, runtime
+from vskd_stream import logs, memory
 from vskd_stream._jit import CACHE_DIRECTORY
 from vskd_stream.announce import Announcer
 from vskd_stream.backoff import Backoff
@@ -25,23 +24,21 @@ from vskd_stream.broker import retained
 from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker.connection import MqttConnection
 from vskd_stream.broker.embedded import EmbeddedBroker
-from vskd_stream.broker.endpoint import Endpoint, endpoint_of
 from vskd_stream.broker.journal import Journal
-from vskd_stream.bundle import Bundle
-from vskd_stream.classify import Classifier
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
+from vskd_stream.equipment import Equipment, equip, outbox_path
 from vskd_stream.errors import RecordingError, VskdError
 from vskd_stream.notify import Notifier, Supervision
-from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
 from vskd_stream.pulse import Pulse
 from vskd_stream.recording import Recording
+from vskd_stream.reload import Reloader
 from vskd_stream.samples import Samples
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
-from vskd_stream.settings import Http, RemoteBroker, Replay, Settings
+from vskd_stream.settings import Http, Replay, Settings
 from vskd_stream.sources.replay import replay
 from vskd_stream.tally import Tally
 from vskd_stream.topics import command_filter, will
@@ -49,15 +46,14 @@ from vskd_stream.vitals import Vitals
 from vskd_stream.worker import Job, Skipped, Worker
 
 if TYPE_CHECKING:
-    from vskd_stream.sources.ble.connection import Deliver
     from vskd_stream.sources.ble.manager import Manager
 
 _TICK_S = 0.5
 _SUMMARY_EVERY_S = 300.0
 _DRAIN_S = 0.5
-_OUTBOX_NAME = "outbox.sqlite3"
 _RECONNECT_CAP_S = 2.5
 """A home's broker has few gateways, and they are to be back within seconds however long it was away."""
+
 _SKIPPED: dict[Skipped, str] = {
     "hop_widened": "the model cannot keep up: windows are classified less often, of all devices alike",
     "overload": "more windows than the model can take",
@@ -66,61 +62,56 @@ _SKIPPED: dict[Skipped, str] = {
 _log = structlog.get_logger()
 
 
-def build(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> Daemon:
+def build(settings: Settings, *, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Daemon:
     """Load and check everything that a configuration names, and warm what must be warm before it serves.
+
+    ``path`` is its file, which a reload reads again.
 
     Raises:
         VskdError: Something that the configuration names is not usable.
     """
-    loaded = bundle.load(bundle.resolve(settings.model.bundle), sha256=settings.model.sha256)
-    replays = [(each, recording.read(recording.resolve(each.recording))) for each in settings.replay]
-    remote = settings.broker if isinstance(settings.broker, RemoteBroker) else None
-    password = config.read_password(remote, environ=environ) if remote else None
-    endpoint = endpoint_of(settings, password, environ=environ)
     if CACHE_DIRECTORY is None:
         _log.warning("no writable cache directory: kernels are compiled at every start; set NUMBA_CACHE_DIR")
-    for warning in config.warnings(settings):
-        _log.warning(warning)
-    classifier = Classifier(loaded, threads=runtime.threads(loaded.sha256))
-    classifier.warm()
-    daemon = Daemon(
-        settings,
-        # The session has a copy of the graph of its own.
-        bundle=replace(loaded, graph=b""),
-        classifier=classifier,
-        endpoint=endpoint,
-        replays=replays,
-        journal=_journal_of(settings, environ),
-        http_token=config.read_token(settings.http) if settings.http else None,
-    )
-    del loaded
+    equipment = equip(settings, environ=environ)
+    daemon = Daemon(equipment, journal=_journal_of(settings, environ), path=path)
     memory.settle()
     return daemon
 
 
 def _journal_of(settings: Settings, environ: Mapping[str, str]) -> Journal | None:
     wanted, limit = settings.outbox, settings.limits.max_queued_events
-    # systemd names several folders with colons between them; the first is the unit's own.
-    state_directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    directory = wanted.directory or (Path(state_directory) if state_directory else None)
-    if directory is None:
+    path = outbox_path(settings, environ)
+    if path is None:
         return None
     bounds = Bounds(wanted.max_bytes, wanted.max_age_s, max_in_memory=limit)
-    return Journal(Keeper(directory / _OUTBOX_NAME, bounds), max_pending=limit)
+    return Journal(Keeper(path, bounds), max_pending=limit)
 
 
 def serve(daemon: Daemon) -> None:
-    """Run until SIGTERM or SIGINT; a second one ends without waiting for anything.
+    """Run until SIGTERM or SIGINT, reload on SIGHUP; a second signal to end waits for nothing.
 
     Raises:
-        VskdError: The embedded broker cannot be started, or has died.
+        VskdError: The embedded broker cannot be started, or has died; another daemon has the outbox.
     """
+    began_on_terminal = sys.stderr.isatty()
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def hang_up() -> None:
+            # A terminal that is closed says the same as who wants a reload.
+            if began_on_terminal and not os.isatty(sys.stderr.fileno()):
+                # What we say last would find nobody, and fail.
+                with Path(os.devnull).open("wb") as nowhere:
+                    os.dup2(nowhere.fileno(), sys.stderr.fileno())
+                stop.set()
+            else:
+                daemon.reload()
+
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop_or_leave, stop)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         await daemon.run(stop)
 
     try:
@@ -143,32 +134,19 @@ def _stop_or_leave(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _bluetooth(settings: Settings, *, deliver: Deliver, tally: Tally) -> Manager | None:
-    if not settings.bluetooth:
-        return None
-    # Who has no Bluetooth device does without D-Bus and a second of imports.
-    from vskd_stream.sources.ble.manager import Manager
-
-    return Manager(settings.bluetooth, deliver=deliver, tally=tally)
-
-
 class Daemon:
-    """A gateway: one broker connection, one model, many devices."""
+    """A gateway: one broker connection, one model at a time, many devices."""
+
+    _tasks: asyncio.TaskGroup
+    """Of everything that goes on while it runs."""
+    _working: asyncio.Task[None]
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        bundle: Bundle,
-        classifier: Classifier,
-        endpoint: Endpoint,
-        replays: Iterable[tuple[Replay, Recording]] = (),
-        journal: Journal | None = None,
-        http_token: str | None = None,
+        self, equipment: Equipment, *, journal: Journal | None = None, path: Path | None = None
     ) -> None:
-        self._settings = settings
-        self._http_token = http_token
-        self._replays = tuple(replays)
+        """``path``: the configuration's file; None: nothing can be reloaded."""
+        settings, bundle, origin = equipment.settings, equipment.bundle, equipment.origin
+        self._equipment = equipment
         self._journal = journal
         self._tally = Tally()
         self._pulse = Pulse()
@@ -177,24 +155,20 @@ class Daemon:
             self._notifier, can_serve=self._can_serve, works=self._pulse.beats, describe=self._describe
         )
         self._devices = Devices(settings, bundle=bundle, tally=self._tally)
-        self._worker = Worker(
-            classifier.classify,
-            deliver=self._deliver,
-            on_skip=self._skipped,
-            on_widening=_tell_widening,
-            hop_samples=bundle.manifest.hop_samples,
-            max_widening=bundle.manifest.max_widening,
-            max_queued=settings.limits.max_queued_windows,
-        )
-        self._bluetooth = _bluetooth(settings, deliver=self._take, tally=self._tally)
-        origin = self._origin = Origin(settings.gateway, bundle.manifest.name, bundle.sha256, __version__)
-        discovery = presence.discovery_of(settings, bundle=bundle, origin=origin)
-        self._home_assistant = settings.home_assistant.status_topic if discovery else None
-        subscriptions = self._devices.reader.topic_filters
+        self._worker = self._make_worker(equipment)
+        self._retiring: set[Pipeline] = set()
+        """Pipelines of the model before, until all that they have cut is decided on."""
+        self._settled = asyncio.Event()
+        """Set while no configuration is being exchanged for another."""
+        self._settled.set()
+        self._bluetooth: Manager | None = None
+        self._sources: set[asyncio.Task[None]] = set()
+        self._replaying: list[tuple[Replay, asyncio.Task[None]]] = []
+        self._home_assistant = settings.home_assistant.status_topic if equipment.discovery else None
         self._connection = MqttConnection(
-            endpoint,
+            equipment.endpoint,
             will=will(origin=origin),
-            subscriptions=(*subscriptions, self._home_assistant) if self._home_assistant else subscriptions,
+            subscriptions=self._subscriptions(),
             on_message=self._receive,
             birth=self._birth,
             requests=command_filter(settings.gateway) if settings.commands else None,
@@ -216,17 +190,27 @@ class Daemon:
         self._presence = Presence(
             state=self._announcer.state,
             idle=self._announcer.idle,
-            discovery=discovery,
+            discovery=equipment.discovery,
             forget_after_days=settings.home_assistant.forget_after_days,
             send=self._connection.greet,
-            read=partial(retained.read, endpoint),
+            read=self._read_retained,
             connected=self._connection.connected,
         )
+        for device in settings.silent:
+            # A run before may have announced it.
+            self._presence.gone(device)
         self._vitals = Vitals(
             self._devices,
             origin=origin,
             no_data_after_s=settings.no_data_after_s,
             publish=self._connection.greet,
+        )
+        self._reloader = path and Reloader(
+            path,
+            current=lambda: self._equipment,
+            exchange=self._exchange,
+            on_begin=self._supervision.reloading,
+            on_end=self._supervision.reloaded,
         )
         self._control = Control(
             origin=origin,
@@ -235,6 +219,7 @@ class Daemon:
             vitals=self._vitals,
             announcer=self._announcer,
             tell_all=self._tell_all,
+            reload=self._reloader.ask if self._reloader else None,
             publish=self._connection.greet,
             tally=self._tally,
         )
@@ -250,47 +235,153 @@ class Daemon:
             stack.callback(self._notifier.close)
             await self._open_journal(stack)
             broker = None
-            if isinstance(self._settings.broker, EmbeddedSettings):
-                max_payload_bytes = self._settings.limits.max_payload_bytes
-                broker = EmbeddedBroker(self._settings.broker, max_payload_bytes=max_payload_bytes)
+            settings = self._equipment.settings
+            if isinstance(settings.broker, EmbeddedSettings):
+                broker = EmbeddedBroker(settings.broker, max_payload_bytes=settings.limits.max_payload_bytes)
                 await stack.enter_async_context(broker)
                 _log.info("embedded broker listening", address=" and ".join(broker.listeners))
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            self._tasks = tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._connection.run(), name="mqtt")
-            worker = tasks.create_task(self._worker.run(), name="worker")
-            sources = [
-                tasks.create_task(self._tick(), name="tick"),
-                tasks.create_task(self._summarise(), name="summary"),
-                tasks.create_task(self._presence.run(), name="presence"),
-                tasks.create_task(self._supervision.run(), name="supervision"),
-            ]
-            if self._settings.http is not None:
-                sources.append(await self._observe(self._settings.http, stack, tasks))
+            self._working = tasks.create_task(self._worker.run(), name="worker")
+            self._begin(self._tick(), "tick")
+            self._begin(self._summarise(), "summary")
+            self._begin(self._presence.run(), "presence")
+            self._begin(self._supervision.run(), "supervision")
             if broker is not None:
-                sources.append(tasks.create_task(broker.watch(), name="broker"))
-            if self._bluetooth is not None:
-                sources.append(tasks.create_task(self._bluetooth.run(), name="bluetooth"))
-            for settings, messages in self._replays:
-                replaying = self._replay(settings, messages)
-                sources.append(tasks.create_task(replaying, name=f"replay {settings.recording}"))
+                self._begin(broker.watch(), "broker")
+            self._stream_bluetooth(settings)
+            self._replay_all(self._equipment.replays)
+            if settings.http is not None:
+                await self._observe(settings.http, stack)
+            reloading = self._reloader and tasks.create_task(self._reloader.run(), name="reload")
             await stop.wait()
             _log.info("stopping")
             self._notifier.stopping()
-            for source in sources:
+            for source in list(self._sources):
                 source.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
+                    await self._settled.wait()
                     await self._worker.drain()
-            for pipeline in self._devices:
+            if reloading:
+                reloading.cancel()
+            for pipeline in (*self._retiring, *self._devices):
                 self._announcer.stop(pipeline)
             self._vitals.farewell(time.time())
             await self._connection.close(self._announcer.farewell())
-            worker.cancel()
+            self._working.cancel()
         _log.info("stopped", **self._summary())
 
-    async def _observe(
-        self, settings: Http, stack: contextlib.AsyncExitStack, tasks: asyncio.TaskGroup
-    ) -> asyncio.Task[None]:
+    def reload(self) -> None:
+        """Read the configuration again, if it has a file; what comes of it is told in the log."""
+        if self._reloader:
+            self._reloader.ask()
+
+    async def _exchange(self, after: Equipment) -> None:
+        """Go over to another configuration, all of it good; no sample, window or event is lost by that."""
+        self._settled.clear()
+        before, self._equipment = self._equipment, after
+        settings, is_other_model = after.settings, before.bundle.sha256 != after.bundle.sha256
+        if settings.log != before.settings.log:
+            logs.configure(settings.log)
+        ended, replaced = self._devices.follow(settings, bundle=after.bundle)
+        for pipeline, events in ended:
+            self._announcer.tell(pipeline, events)
+        self._retiring.update(pipeline for pipeline, _ in replaced)
+        # What comes from now on waits for the new worker, until the old one has done all it was given.
+        retiring, self._worker = self._worker, self._make_worker(after)
+        await retiring.drain()
+        self._working.cancel()
+        self._hand_over(replaced, after)
+        self._working = self._tasks.create_task(self._worker.run(), name="worker")
+        if is_other_model:
+            for publication in self._announcer.birth():
+                self._connection.greet(publication)
+        self._stream_bluetooth(settings)
+        self._replay_all(after.replays)
+        self._settled.set()
+        await self._connection.follow(
+            endpoint=after.endpoint, will=will(origin=after.origin), subscriptions=self._subscriptions()
+        )
+
+    def _hand_over(self, replaced: Sequence[tuple[Pipeline, Pipeline]], after: Equipment) -> None:
+        settings, origin = after.settings, after.origin
+        begun = []
+        for pipeline, successor in replaced:
+            if self._devices.serves(successor):
+                ended, begins = pipeline.hand_over(successor)
+                self._announcer.tell(pipeline, ended)
+                begun.append((successor, begins))
+            else:
+                self._announcer.stop(pipeline, reason="paused")
+        self._retiring.clear()
+        self._announcer.follow(
+            origin=origin,
+            manifest=after.bundle.manifest,
+            scores=settings.publish.scores,
+            event_expiry_s=settings.publish.event_expiry_s,
+            silent=settings.silent,
+        )
+        self._presence.follow(
+            discovery=after.discovery,
+            forget_after_days=settings.home_assistant.forget_after_days,
+            silent=settings.silent,
+        )
+        self._vitals.follow(origin=origin, no_data_after_s=settings.no_data_after_s, silent=settings.silent)
+        self._control.follow(origin=origin)
+        for successor, begins in begun:
+            self._announcer.tell(successor, begins)
+
+    def _make_worker(self, equipment: Equipment) -> Worker:
+        return Worker(
+            equipment.classifier.classify,
+            deliver=self._deliver,
+            on_skip=self._skipped,
+            on_widening=_tell_widening,
+            hop_samples=equipment.bundle.manifest.hop_samples,
+            max_widening=equipment.bundle.manifest.max_widening,
+            max_queued=equipment.settings.limits.max_queued_windows,
+        )
+
+    def _begin(self, source: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Something that goes on until the daemon is to stop, or until it ends by itself."""
+        task = self._tasks.create_task(source, name=name)
+        self._sources.add(task)
+        task.add_done_callback(self._sources.discard)
+        return task
+
+    def _subscriptions(self) -> tuple[str, ...]:
+        filters = self._devices.reader.topic_filters
+        return (*filters, self._home_assistant) if self._home_assistant else filters
+
+    def _stream_bluetooth(self, settings: Settings) -> None:
+        if self._bluetooth is not None:
+            self._bluetooth.exchange(settings.bluetooth)
+        elif settings.bluetooth:
+            # Who has no Bluetooth device does without D-Bus and a second of imports.
+            from vskd_stream.sources.ble.manager import Manager
+
+            self._bluetooth = Manager(settings.bluetooth, deliver=self._take, tally=self._tally)
+            self._begin(self._bluetooth.run(), "bluetooth")
+
+    def _replay_all(self, wanted: Iterable[tuple[Replay, Recording]]) -> None:
+        """Play these recordings; those that play already go on."""
+        playing, self._replaying = self._replaying, []
+        for settings, messages in wanted:
+            running = next((one for one in playing if one[0] == settings), None)
+            if running is not None:
+                playing.remove(running)
+            else:
+                replaying = self._replay(settings, messages)
+                running = (settings, self._begin(replaying, f"replay {settings.recording}"))
+            self._replaying.append(running)
+        for _, task in playing:
+            task.cancel()
+
+    async def _read_retained(self, filters: Sequence[str]) -> dict[str, bytes]:
+        return await retained.read(self._equipment.endpoint, filters)
+
+    async def _observe(self, settings: Http, stack: contextlib.AsyncExitStack) -> None:
         # Who is not asked over HTTP does without a parser of it and Prometheus' client.
         from vskd_stream.http import Address, HttpServer
         from vskd_stream.observe import Observer
@@ -299,17 +390,17 @@ class Daemon:
             devices=self._devices,
             connection=self._connection,
             tally=self._tally,
-            origin=lambda: self._origin,
+            origin=lambda: self._equipment.origin,
             has_outbox=lambda: self._journal is not None,
-            max_devices=self._settings.limits.max_devices,
-            no_data_after_s=self._settings.no_data_after_s,
+            max_devices=self._equipment.settings.limits.max_devices,
+            no_data_after_s=self._equipment.settings.no_data_after_s,
             bluetooth=self._bluetooth,
         )
         address = Address(settings.listen, settings.port or 0, settings.socket)
-        server = HttpServer(address, observer.routes, token=self._http_token)
+        server = HttpServer(address, observer.routes, token=self._equipment.http_token)
         await stack.enter_async_context(server)
         _log.info("http listening", address=str(settings.socket or f"{settings.listen} port {server.port}"))
-        return tasks.create_task(observer.run(), name="observer")
+        self._begin(observer.run(), "observer")
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
         if self._journal is None:
@@ -331,11 +422,12 @@ class Daemon:
         return self._connection.connected.is_set() or is_durable
 
     def _describe(self) -> str:
-        broker = self._connection.described
-        waiting = self._connection.waiting
-        return f"{_counted(len(self._devices), 'device')}; {broker}" + (
-            f"; {_counted(waiting, 'message')} waiting" if waiting else ""
-        )
+        words = [_counted(len(self._devices), "device"), self._connection.described]
+        if waiting := self._connection.waiting:
+            words.append(f"{_counted(waiting, 'message')} waiting")
+        if self._reloader and self._reloader.refusal:
+            words.append(self._reloader.refusal)
+        return "; ".join(words)
 
     def _birth(self) -> list[Publication]:
         self._supervision.changed()
@@ -376,7 +468,7 @@ class Daemon:
 
     def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
         self._pulse.came_out()
-        if self._devices.serves(job.pipeline):
+        if self._devices.serves(job.pipeline) or job.pipeline in self._retiring:
             self._announcer.announce(job.pipeline, job.cut, probabilities)
         elif probabilities is not None:
             job.pipeline.ledger.windows.drop("paused", 1)

@@ -95,11 +95,20 @@ class DeviceEntities:
     """
 
     def __init__(
-        self, device: str, *, origin: Origin, manifest: Manifest, moving: Collection[str], expire_after_s: int
+        self,
+        device: str,
+        *,
+        origin: Origin,
+        manifest: Manifest,
+        moving: Collection[str],
+        expire_after_s: int,
+        silenced: Collection[str] = (),
     ) -> None:
+        """Nobody waits for the labels that are ``silenced``: what is never told is no option."""
         self._device = device
         self._origin = origin
         self._manifest = manifest
+        self._labels = [label for label in manifest.labels if label not in silenced]
         self._moving = moving
         self._expire_after_s = expire_after_s
         self._gateway = gateway = origin.gateway
@@ -149,7 +158,7 @@ class DeviceEntities:
             **self._entity("activity", "sensor", "Activity"),
             "icon": "mdi:walk",
             "device_class": "enum",
-            "options": [*self._manifest.labels, *STATES],
+            "options": [*self._labels, *STATES],
             "value_template": "{{ value_json.label }}",
             "json_attributes_topic": state_topic(self._gateway, self._device),
             "json_attributes_template": _without(
@@ -162,7 +171,7 @@ class DeviceEntities:
         coarse = self._manifest.decision.coarse
         if not coarse:
             return _no_longer("sensor")
-        options = dict.fromkeys(coarse.get(label, label) for label in self._manifest.labels)
+        options = dict.fromkeys(coarse.get(label, label) for label in self._labels)
         return {
             **self._entity("coarse_activity", "sensor", "Coarse activity"),
             "icon": "mdi:walk",
@@ -184,7 +193,7 @@ class DeviceEntities:
 
     def _is_moving(self) -> Component:
         coarse, wanted = self._manifest.decision.coarse, set(self._moving)
-        moving = [label for label in self._manifest.labels if {label, coarse.get(label)} & wanted]
+        moving = [label for label in self._labels if {label, coarse.get(label)} & wanted]
         if not moving:
             return _no_longer("binary_sensor")
         # Jinja reads a list as Python writes it, and labels hold nothing that would need escaping.

@@ -81,6 +81,19 @@ class HttpError(VskdError):
         self.reason = reason
 
 
+class OutboxError(VskdError):
+    """An outbox that another daemon has open."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"outbox {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ReloadError(VskdError):
+    """A configuration that cannot be taken over while the daemon runs."""
+
+
 class OptionError(VskdError):
     """Options of a Bluetooth device that its profile does not take."""
 

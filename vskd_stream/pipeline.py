@@ -163,6 +163,62 @@ class Pipeline:
         """End what goes on: we stop, or are to pause."""
         return self._decider.stop(reason)
 
+    def follow(self, *, no_data_after_s: float) -> None:
+        """Wait so long for a device that is silent, from now on."""
+        self._no_data_after_s = no_data_after_s
+
+    def under(
+        self,
+        manifest: Manifest,
+        *,
+        bundle_sha256: str,
+        no_data_after_s: float,
+        preferences: Preferences = NO_PREFERENCES,
+    ) -> Pipeline:
+        """The same stream under another model; this pipeline only decides from now on, on what it has cut.
+
+        Nothing that was taken in is lost. Where the models' grids and windows are alike, no window is:
+        the next one begins before the change. Else windows begin anew.
+        """
+        successor = copy.copy(self)
+        successor.adopt(manifest, bundle_sha256=bundle_sha256, preferences=preferences)
+        successor.follow(no_data_after_s=no_data_after_s)
+        return successor
+
+    def adopt(self, manifest: Manifest, *, bundle_sha256: str, preferences: Preferences) -> None:
+        """Forget what the model before has decided, and what does not fit this one."""
+        grid, windows = (self._rate_hz, self._max_gap_s), (self._window_samples, self._hop_samples)
+        self.preferences = preferences
+        self._rate_hz, self._max_gap_s = manifest.sampling_rate_hz, manifest.max_gap_s
+        self._window_samples, self._hop_samples = manifest.window_samples, manifest.hop_samples
+        self._decider = Decider(
+            self.device, manifest=manifest, bundle_sha256=bundle_sha256, preferences=preferences
+        )
+        # What is wrong with the samples is news to the new decider.
+        self._is_finding_told = False
+        is_other_grid = grid != (self._rate_hz, self._max_gap_s)
+        if is_other_grid:
+            self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
+            self._next_sample = None
+        if is_other_grid or windows != (self._window_samples, self._hop_samples):
+            self._cutter = WindowCutter(
+                window_samples=manifest.window_samples, hop_samples=manifest.hop_samples
+            )
+
+    def hand_over(self, successor: Pipeline) -> tuple[list[ActivityEvent], list[ActivityEvent]]:
+        """End what goes on, once all that was cut here is decided on.
+
+        Returns:
+            What ends, and what the successor begins with: a silence is one under any model.
+        """
+        silent_from_s = self._decider.silent_from_s
+        ended = self._decider.stop("model")
+        return ended, [] if silent_from_s is None else successor.begin_silent(silent_from_s)
+
+    def begin_silent(self, from_s: float) -> list[ActivityEvent]:
+        """Begin with a device that fell silent at ``from_s`` (stream time)."""
+        return [] if self.preferences.silent else self._decider.begin_silent(from_s)
+
     def abandon(self, reason: str) -> None:
         """Count what is still held as dropped: this pipeline is not asked again."""
         self.ledger.samples.drop(reason, sum(map(len, self._reorderer.flush())))

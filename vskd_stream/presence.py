@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 
 import structlog
@@ -57,6 +57,7 @@ def discovery_of(settings: Settings, *, bundle: Bundle, origin: Origin) -> Disco
         manifest=bundle.manifest,
         no_data_after_s=settings.no_data_after_s,
         moving=wanted.moving,
+        silenced={device: each.preferences.silenced for device, each in settings.devices.items()},
         prefix=wanted.discovery_prefix,
     )
 
@@ -95,6 +96,23 @@ class Presence:
         self._calm_until_s = 0.0
         self._answer: asyncio.TimerHandle | None = None
 
+    def follow(
+        self, *, discovery: Discovery | None, forget_after_days: float, silent: Collection[str]
+    ) -> None:
+        """Announce by another configuration from now on; ``silent`` devices are gone.
+
+        Whether anything is announced at all stays as it is.
+        """
+        is_news = self._discovery is not None and discovery is not None
+        self._discovery = discovery
+        self._forget_after_s = forget_after_days * _DAY_S
+        for device in silent:
+            if device not in self._gone:
+                self.gone(device)
+        if is_news:
+            for device in self._devices:
+                self._put_entry(device)
+
     def appeared(self, device: str) -> None:
         """A device is heard; costs nothing if it is known."""
         if device not in self._devices:
@@ -131,8 +149,8 @@ class Presence:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pacer.run(), name="pacer")
             if self._discovery is not None:
-                tasks.create_task(self._repeat(self._discovery), name="repeat")
-                tasks.create_task(self._tidy(self._discovery), name="tidy")
+                tasks.create_task(self._repeat(), name="repeat")
+                tasks.create_task(self._tidy(), name="tidy")
 
     def _answer_home_assistant(self) -> None:
         self._answer = None
@@ -140,20 +158,21 @@ class Presence:
         _log.info("home assistant is online: announcing everything again", devices=len(self._devices))
         self.tell_all()
 
-    async def _repeat(self, discovery: Discovery) -> None:
+    async def _repeat(self) -> None:
         """Keep the states of silent devices from expiring: that nothing is known is known."""
-        while True:
-            await asyncio.sleep(discovery.expire_after_s / 3)
+        while self._discovery is not None:
+            await asyncio.sleep(self._discovery.expire_after_s / 3)
             for device in self._devices.keys() & set(self._idle()):
                 self._put_state(device)
 
-    async def _tidy(self, discovery: Discovery) -> None:
+    async def _tidy(self) -> None:
         """Take entries away that no device stands behind; once a day, for a device may stay away for good."""
-        while True:
+        while (discovery := self._discovery) is not None:
             await self._connected.wait()
             await asyncio.sleep(_SETTLE_S)
             try:
-                self._compare(discovery, await self._read(discovery.filters))
+                kept = await self._read(discovery.filters)
+                self._compare(self._discovery or discovery, kept)
             except BrokerError as error:
                 _log.warning("cannot look for stale home assistant entries", reason=str(error))
             await asyncio.sleep(_TIDY_EVERY_S)

@@ -22,7 +22,7 @@ from vskd_stream.broker.link import Link
 from vskd_stream.diagnosis.broker import BrokerFacts
 from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Publication
-from vskd_stream.topics import status_topic
+from vskd_stream.topics import doctor_topic, status_topic
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
@@ -109,7 +109,7 @@ def doctor_message(gateway: str) -> Publication:
     """What is published to learn whether one may: nobody's event, state or status."""
     note = "vskd doctor tries whether this gateway may publish; this can be ignored"
     payload = msgspec.json.encode({"schema": "vskd.doctor/1", "gateway": gateway, "note": note})
-    return Publication(f"{status_topic(gateway).rpartition('/')[0]}/doctor", payload)
+    return Publication(doctor_topic(gateway), payload)
 
 
 async def _publish(link: Link, publication: Publication, answer: asyncio.Future[str]) -> str:

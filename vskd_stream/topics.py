@@ -6,6 +6,7 @@
     vskd/<gateway>/<device>/status   QoS 1, retained
     vskd/<gateway>/<device>/health   QoS 1, retained
     vskd/<gateway>/<device>/scores   QoS 0
+    vskd/<gateway>/doctor            QoS 1, by hand
     vskd/<gateway>/cmd/<command>     what others ask of the gateway
     vskd/<gateway>/response/<command>  QoS 1
 
@@ -69,6 +70,11 @@ def device_status_topic(gateway: str, device: str) -> str:
 def health_topic(gateway: str, device: str) -> str:
     """How well its samples arrive."""
     return _topic(gateway, device, "health")
+
+
+def doctor_topic(gateway: str) -> str:
+    """Where ``vskd doctor`` tries whether it may publish: three levels, so it is no device's."""
+    return _topic(gateway, "doctor")
 
 
 def command_filter(gateway: str) -> str:
@@ -140,6 +146,12 @@ def silenced(device: str, *, origin: Origin, published_utc_s: float) -> Publicat
     topic = state_topic(origin.gateway, device)
     payload = payloads.silenced(device, origin=origin, published_utc_s=published_utc_s)
     return _publication(topic, payload, origin=origin, retain=True)
+
+
+def unsaid(device: str, *, origin: Origin) -> list[Publication]:
+    """Take back whether and how well a device sends: of one that is silenced nobody is to know."""
+    both = (device_status_topic(origin.gateway, device), health_topic(origin.gateway, device))
+    return [Publication(topic, b"", retain=True) for topic in both]
 
 
 def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing) -> Publication:

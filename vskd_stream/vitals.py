@@ -7,7 +7,7 @@ what holds then.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +58,13 @@ class Vitals:
         self._publish = publish
         self._told: dict[str, _Told] = {}
         self._due: dict[str, None] = {}
+
+    def follow(self, *, origin: Origin, no_data_after_s: float, silent: Collection[str]) -> None:
+        """Look by another configuration from now on; what was told of ``silent`` devices is not repeated."""
+        self._origin, self._no_data_after_s = origin, no_data_after_s
+        for device in silent:
+            self._told.pop(device, None)
+            self._due.pop(device, None)
 
     def look(self, now_s: float) -> None:
         """Tell what has changed until ``now_s`` (UTC seconds), after ``Devices.tick`` of the same time."""

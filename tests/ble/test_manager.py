@@ -269,3 +269,29 @@ def test_what_a_profile_does_not_take_is_told_before_anything_starts() -> None:
 def test_nobody_who_has_no_bluetooth_loads_it() -> None:
     code = "import sys, vskd_stream.daemon, vskd_stream.cli; sys.exit('bleak' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+async def test_devices_come_and_go_and_the_others_are_not_disturbed(stack: Stack) -> None:
+    async with Rig.open(stack) as rig:
+        first = await polar(rig, 1, name="Polar H10 1")
+        second = await polar(rig, 2, name="Polar H10 2")
+        one = BluetoothDevice(device="one", profile="polar", name="Polar H10 1")
+        two = BluetoothDevice(device="two", profile="polar", name="Polar H10 2")
+        async with rig.streaming(one) as manager:
+            await rig.batches("one", 3)
+            manager.exchange([one, two])
+            await rig.batches("two", 3)
+            manager.exchange([two])
+            await until(lambda: not first.is_connected)
+            assert not first.streaming
+            # Whoever has another name in the configuration may have the same device.
+            manager.exchange([two, one.model_copy(update={"device": "other"})])
+            await rig.batches("other", 3)
+            await rig.batches("two", 3)
+            assert status_of(manager, "two").counts["connected"] == 1
+            assert [status.device for status in manager.statuses] == ["two", "other"]
+            with pytest.raises(OptionError, match="profile nonesuch is not known"):
+                manager.exchange([two.model_copy(update={"profile": "nonesuch"})])
+            await rig.batches("two", 3)
+        assert not second.streaming

@@ -160,6 +160,33 @@ class TestWithEveryBroker:
             assert await retained(endpoint.port, STATUS, protocol=endpoint.protocol) == b"online"
 
     @every_broker
+    async def test_it_listens_elsewhere_on_the_same_connection(self, broker: Broker) -> None:
+        async with broker() as endpoint, Gateway(endpoint) as gateway, observing(endpoint) as observer:
+            await gateway.connected()
+            will = Publication(STATUS, b"lost", retain=True)
+            await gateway.connection.follow(endpoint=endpoint, will=will, subscriptions=("new/+",))
+            await observer.publish("new/1", b"1")
+            assert await gateway.receive() == ("new/1", b"1")
+            await observer.publish(SAMPLES, b"2")
+            await observer.publish("new/3", b"3")
+            assert await gateway.receive() == ("new/3", b"3")
+            assert gateway.connection.traffic.connections == 1
+
+    async def test_what_it_follows_holds_on_every_later_connection(self) -> None:
+        async with mosquitto_5() as endpoint, Proxy(endpoint.port) as proxy:
+            async with Gateway(proxied(endpoint, proxy)) as gateway, observing(endpoint) as observer:
+                await gateway.connected()
+                will = Publication(STATUS, b"lost", retain=True)
+                here = proxied(endpoint, proxy)
+                await gateway.connection.follow(endpoint=here, will=will, subscriptions=("new/+",))
+                for count in (2, 3):
+                    proxy.cut()
+                    await gateway.connected_times(count)
+                await observer.publish("new/1", b"1")
+                assert await gateway.receive() == ("new/1", b"1")
+            assert await retained(endpoint.port, STATUS, protocol="5") == b"lost"
+
+    @every_broker
     async def test_messages_pass_both_ways(self, broker: Broker) -> None:
         async with broker() as endpoint, Gateway(endpoint) as gateway, observing(endpoint, EVENT) as observer:
             await gateway.connected()

@@ -9,9 +9,12 @@ from tests.brokers import Mosquitto, Observer
 from tests.integration.test_daemon import day
 from tests.processes import DaemonProcess, write_config
 from tests.supervisors import ServiceManager
-from vskd_stream import bundle, daemon
+from vskd_stream import bundle
 from vskd_stream.broker.endpoint import endpoint_of
 from vskd_stream.classify import Classifier
+from vskd_stream.daemon import Daemon
+from vskd_stream.equipment import Equipment
+from vskd_stream.payloads import Origin
 from vskd_stream.settings import Settings
 
 
@@ -91,7 +94,8 @@ async def test_a_model_that_hangs_starves_the_watchdog(mosquitto, model, monkeyp
         )
         loaded = bundle.load(model)
         classifier = Hanging(loaded)
-        served = daemon.Daemon(settings, bundle=loaded, classifier=classifier, endpoint=endpoint_of(settings))
+        origin = Origin("test", "tiny", loaded.sha256, "1.0")
+        served = Daemon(Equipment(settings, loaded, classifier, endpoint_of(settings), origin, None))
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks, Observer(mosquitto.port) as watch:
             tasks.create_task(served.run(stop))

@@ -157,6 +157,7 @@ class Home:
             devices=self.devices,
             vitals=self.vitals,
             announcer=self.announcer,
+            reload=None,
             tell_all=self._tell_all,
             publish=self.connection.greet,
             tally=self.tally,

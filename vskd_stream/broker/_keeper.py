@@ -17,7 +17,7 @@ import structlog
 
 from vskd_stream import hindsight
 from vskd_stream.broker._store import Drop, ForeignError, Store, StoredEvent, is_damage, is_dead, is_locked
-from vskd_stream.errors import VskdError
+from vskd_stream.errors import OutboxError
 
 LAZY_S = 1.0
 """Deliveries are noted so late, many at once: one that a crash forgets is only repeated."""
@@ -111,14 +111,14 @@ class Keeper:
         Each of those gets its ``end``, behind all that waits.
 
         Raises:
-            VskdError: Another process has the file open.
+            OutboxError: Another process has the file open.
         """
         try:
             self._disk = self._opened()
         except _TROUBLE as error:
             if is_locked(error):
                 words = "another daemon has it open; give each gateway its own outbox.directory"
-                raise VskdError(f"outbox {self._path}: {words}") from None
+                raise OutboxError(self._path, words) from None
             self._fail(error)
             return 0, []
         self._was_open = True

@@ -151,6 +151,21 @@ class MqttConnection:
                 async with asyncio.timeout(self._backoff.next_s()):
                     await self._closing.wait()
 
+    async def follow(self, *, endpoint: Endpoint, will: Publication, subscriptions: Sequence[str]) -> None:
+        """Listen to these topics from now on; endpoint and will are those of every later connection.
+
+        Of topics that stay nothing is missed: what is new is subscribed to before the rest is left.
+        """
+        self._endpoint, self._will = endpoint, will
+        before = self._subscriptions
+        self._subscriptions = (*subscriptions, self._requests) if self._requests else tuple(subscriptions)
+        if self._link is not None and self.connected.is_set():
+            try:
+                await self._listen(self._link, before)
+            except BrokerError as error:
+                # The next connection subscribes to all of them.
+                self._link.abort(error.reason)
+
     def publish(self, publication: Publication) -> None:
         """Send, never blocking: QoS 0 now or not at all, QoS 1 in order until the broker has acknowledged."""
         if publication.qos == 1:
@@ -199,7 +214,9 @@ class MqttConnection:
             max_packet_bytes=self._max_packet_bytes,
         )
         try:
-            self._enter(await link.open(self._subscriptions, as_published=self._requests))
+            subscriptions = self._subscriptions
+            self._enter(await link.open(subscriptions, as_published=self._requests))
+            await self._listen(link, subscriptions)
             since_s = self._monotonic_s()
             reason = await link.live()
             if self._monotonic_s() - since_s >= _STABLE_S:
@@ -218,8 +235,7 @@ class MqttConnection:
         if self._is_news:
             self._is_news = False
             _log.info("connected", broker=str(self._endpoint))
-        for subscription, reason in refused.items():
-            self._tell("subscription refused", f"{subscription}: {reason}")
+        self._tell_refused(refused)
         self._outbox.connected()
         for birth in self._birth():
             if birth.qos == 1:
@@ -227,6 +243,16 @@ class MqttConnection:
             else:
                 self.publish(birth)
         self._pump()
+
+    async def _listen(self, link: Link, before: Sequence[str]) -> None:
+        """Go over from the subscriptions ``before`` to those that are wanted now."""
+        wanted = self._subscriptions
+        self._tell_refused(await link.subscribe([one for one in wanted if one not in before]))
+        link.unsubscribe([one for one in before if one not in wanted])
+
+    def _tell_refused(self, refused: dict[str, str]) -> None:
+        for subscription, reason in refused.items():
+            self._tell("subscription refused", f"{subscription}: {reason}")
 
     def _leave(self, link: Link) -> None:
         link.abort("no longer wanted")

@@ -83,7 +83,7 @@ class Journal:
         """Start; returns the activities that a crash cut off, whose ends wait now behind all else.
 
         Raises:
-            VskdError: Another process has the file open.
+            OutboxError: Another process has the file open.
         """
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[tuple[int, int, list[Ended]]] = self._loop.create_future()

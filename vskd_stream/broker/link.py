@@ -101,8 +101,15 @@ class Link:
         self._introduce()
         if refusal := await self._answer(self._accepted, "answer to our CONNECT", within_s=_ANSWER_S):
             raise BrokerError(str(self._endpoint), refusal)
+        return await self.subscribe(subscriptions, as_published=as_published)
+
+    async def subscribe(
+        self, subscriptions: Sequence[str], *, as_published: str | None = None
+    ) -> dict[str, str]:
+        """Subscribe to more, one call at a time; otherwise as ``open``."""
         if not subscriptions:
             return {}
+        self._subscribed = self._loop.create_future()
         if self._is_v5:
             self._client.subscribe([(one, _options(special=one == as_published)) for one in subscriptions])
         else:
