@@ -61,7 +61,7 @@ def equip(
     replays = tuple((each, recording.read(recording.resolve(each.recording))) for each in settings.replay)
     remote = settings.broker if isinstance(settings.broker, RemoteBroker) else None
     password = config.read_password(remote, environ=environ) if remote else None
-    endpoint = endpoint_of(settings, password)
+    endpoint = endpoint_of(settings, password, environ=environ)
     if settings.bluetooth:
         # Who has no Bluetooth device does without D-Bus and a second of imports.
         from vskd_stream.sources.ble import manager
