@@ -64,3 +64,15 @@ def test_a_level_that_is_set_later_holds_for_loggers_that_exist():
     logs.set_level("error")
     log.warning("too late")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["after"]
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_whoever_logs_fares_on_although_nobody_can_be_told():
+    assert said(Log(), Gone()) == ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
@@ -22,7 +23,7 @@ def set_level(level: LogLevelName) -> None:
 def configure(log: Log, *, stream: TextIO | None = None) -> None:
     """Set up structlog, and pass what libraries log through it; to standard error unless told otherwise."""
     # Looked up now, not when this file was imported: standard error may have been replaced since.
-    stream = sys.stderr if stream is None else stream
+    stream = cast(TextIO, _Unfailing(sys.stderr if stream is None else stream))
     for_people = log.format == "console" or (log.format == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -49,3 +50,22 @@ def configure(log: Log, *, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+class _Unfailing:
+    """Whoever reads the log may go, and its disk may be full: the watches are served on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
