@@ -845,7 +845,10 @@ PACKETS = {1: "CONNECT", 8: "SUBSCRIBE"}
 async def scripted(answers: Mapping[str, bytes], *, then_close: bool = False) -> AsyncIterator[int]:
     """An MQTT 5 broker that has one answer for each kind of packet, and no understanding."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 kind, size = await reader.readexactly(2)
@@ -859,6 +862,10 @@ async def scripted(answers: Mapping[str, bytes], *, then_close: bool = False) ->
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    # Whoever still waits for a packet is not told that the test is over.
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 def trusting(authority: Any) -> ssl.SSLContext:
