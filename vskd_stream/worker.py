@@ -11,10 +11,10 @@ way, the oldest of whoever has one waiting already; samples are never dropped he
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vskd_stream.load import Load
 from vskd_stream.pipeline import Classify, Cut, Pipeline
+from vskd_stream.thread import CallThread
 from vskd_stream.window import Window
 
 BUDGET_S: Final = 0.010
@@ -122,13 +123,13 @@ class Worker:
     async def run(self) -> None:
         """Classify until cancelled."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="vskd-worker") as executor:
+        with contextlib.closing(CallThread("vskd-worker")) as thread:
             while True:
                 await self._gathered(loop)
                 entries = self._take()
                 windows = [entry.window.acc_g for entry in entries if entry.window is not None]
                 if windows:
-                    probabilities, cost_s = await loop.run_in_executor(executor, self._compute, windows)
+                    probabilities, cost_s = await thread.call(self._compute, windows)
                     self._load.measure(cost_s, windows=len(windows))
                     scores = iter(probabilities)
                 for entry in entries:
