@@ -6,26 +6,43 @@ from vskd_stream.liveness import HUNG_AFTER_S, LAG_WINDOW_S, Lag, Progress, unre
 def test_a_model_that_answers_is_alive_however_much_waits():
     progress = Progress()
     for second in range(100):
-        progress.look(second, waiting=1000, done=second)
-        assert progress.troubles(second) == []
+        progress.went_in(second)
+        progress.went_in(second)
+        progress.came_out(second)
+        assert progress.troubles(second + HUNG_AFTER_S - 0.1) == []
 
 
 def test_a_model_that_answers_nothing_while_windows_wait_is_hung():
     progress = Progress()
     for second in range(30):
-        progress.look(second, waiting=3, done=7)
+        progress.went_in(second)
     assert progress.troubles(HUNG_AFTER_S - 0.1) == []
     assert progress.troubles(HUNG_AFTER_S) == ["windows wait, and the model has answered nothing for 20 s"]
-    progress.look(31.0, waiting=2, done=8)
+    progress.came_out(31.0)
     assert progress.troubles(31.0) == []
+
+
+def test_a_model_that_hangs_is_found_out_although_windows_give_way():
+    progress = Progress(hung_after_s=5.0)
+    progress.went_in(0.0)
+    for second in range(1, 6):
+        progress.went_in(second)
+        progress.gave_way()
+    assert progress.troubles(4.9) == []
+    assert len(progress.troubles(5.0)) == 1
 
 
 def test_where_nothing_waits_nothing_is_hung():
     progress = Progress()
-    for second in range(1000):
-        progress.look(second, waiting=0, done=5)
-    progress.look(1000.0, waiting=1, done=5)
-    assert progress.troubles(1001.0) == []
+    assert progress.troubles(1000.0) == []
+    progress.went_in(1000.0)
+    progress.came_out(1000.0)
+    assert progress.troubles(2000.0) == []
+    progress.went_in(2000.0)
+    progress.gave_way()
+    assert progress.troubles(3000.0) == []
+    progress.went_in(3000.0)
+    assert progress.troubles(3001.0) == []
 
 
 def test_the_worst_lag_is_told_for_a_minute():
@@ -41,7 +58,7 @@ def test_the_worst_lag_is_told_for_a_minute():
     assert len(lag._late) < 70
 
 
-def test_without_a_broker_only_an_outbox_makes_ready():
-    assert unready(is_connected=True, has_outbox=False) == []
-    assert unready(is_connected=False, has_outbox=True) == []
-    assert len(unready(is_connected=False, has_outbox=False)) == 1
+def test_without_a_broker_only_an_outbox_that_takes_events_makes_ready():
+    assert unready(is_connected=True, is_durable=False) == []
+    assert unready(is_connected=False, is_durable=True) == []
+    assert len(unready(is_connected=False, is_durable=False)) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from tests.test_devices import NOW_S, payload
 from vskd_stream import bundle
 from vskd_stream.broker.connection import Traffic
 from vskd_stream.devices import Devices
-from vskd_stream.liveness import HUNG_AFTER_S
+from vskd_stream.liveness import HUNG_AFTER_S, Progress
 from vskd_stream.observe import Observer
 from vskd_stream.payloads import Origin
 from vskd_stream.settings import Settings
@@ -28,25 +29,33 @@ class FakeConnection:
         self.waiting, self.stored_bytes, self.replayed = 3, 400, 5
 
 
+def settings_of(**keys: Any) -> Settings:
+    return Settings.model_validate(
+        {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}], **keys}
+    )
+
+
 class Room:
     """An observer with what it observes."""
 
-    def __init__(self, loaded, *, has_outbox=False, **keys: Any):
-        settings = Settings.model_validate(
-            {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}], **keys}
-        )
+    def __init__(self, loaded, *, is_durable=False, **keys: Any):
+        self.settings = settings_of(**keys)
         self.tally = Tally()
-        self.devices = Devices(settings, bundle=loaded, tally=self.tally)
+        self.devices = Devices(self.settings, bundle=loaded, tally=self.tally)
         self.connection = cast(Any, FakeConnection())
+        self.progress = Progress()
+        self.origin = Origin("test", "tiny", "ab" * 32, "1.0")
+        self.bluetooth: Any = None
         self.now_s = 0.0
         self.observer = Observer(
             devices=self.devices,
             connection=self.connection,
             tally=self.tally,
-            origin=lambda: Origin("test", "tiny", "ab" * 32, "1.0"),
-            has_outbox=lambda: has_outbox,
-            max_devices=settings.limits.max_devices,
-            no_data_after_s=settings.no_data_after_s,
+            progress=self.progress,
+            origin=lambda: self.origin,
+            settings=lambda: self.settings,
+            bluetooth=lambda: self.bluetooth,
+            is_durable=lambda: is_durable,
             monotonic_s=lambda: self.now_s,
             utc_s=lambda: NOW_S + 1.0,
         )
@@ -81,22 +90,19 @@ async def test_ready_is_who_has_a_broker(loaded):
     assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "troubles": []})
 
 
-async def test_ready_is_who_has_an_outbox_while_the_broker_is_away(loaded):
-    assert (await Room(loaded, has_outbox=True).ask("/readyz")).status == 200
+async def test_ready_is_whose_outbox_takes_events_while_the_broker_is_away(loaded):
+    assert (await Room(loaded, is_durable=True).ask("/readyz")).status == 200
+    assert (await Room(loaded, is_durable=False).ask("/readyz")).status == 503
 
 
 async def test_alive_is_whose_windows_come_out_of_the_model(loaded):
     room = Room(loaded)
-    cuts = room.hear("left")
-    room.observer.look(0.0)
+    room.progress.went_in(0.0)
     assert (await room.ask("/healthz")).status == 200
     room.now_s = HUNG_AFTER_S
-    room.observer.look(room.now_s)
     answer = await room.ask("/healthz")
     assert (answer.status, json.loads(answer.body)["alive"]) == (503, False)
-    for pipeline, _ in cuts:
-        pipeline.ledger.windows.used += 1
-    room.observer.look(room.now_s)
+    room.progress.came_out(room.now_s)
     assert (await room.ask("/healthz")).status == 200
 
 
@@ -116,6 +122,21 @@ async def test_metrics_are_what_others_count(loaded):
     assert told["vskd_broker_connections_total",] == 2
     assert (told["vskd_outbox_messages",], told["vskd_outbox_bytes",]) == (3, 400)
     assert told["vskd_outbox_replayed_total",] == 5
+
+
+async def test_a_reload_shows_in_the_next_scrape(loaded):
+    room = Room(loaded, limits={"max_devices": 2})
+    room.hear("a")
+    assert (await room.metrics())["vskd_devices_limit",] == 2
+    room.settings = settings_of(limits={"max_devices": 3}, no_data_after_s=1.0)
+    room.origin = Origin("test", "other", "cd" * 32, "1.0")
+    room.bluetooth = SimpleNamespace(statuses=[SimpleNamespace(device="chest", counts={"connected": 4})])
+    told = await room.metrics()
+    assert told["vskd_devices_limit",] == 3
+    assert told["vskd_device_online", "a"] == 0
+    assert told["vskd_bundle_info", "other", "cd" * 32] == 1
+    assert not any("tiny" in key for key in told)
+    assert told["vskd_bluetooth_connections_total", "chest"] == 4
 
 
 async def test_strangers_make_no_series(loaded):

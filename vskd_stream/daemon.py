@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -29,11 +30,11 @@ from vskd_stream.control import Control
 from vskd_stream.devices import Devices
 from vskd_stream.equipment import Equipment, equip, outbox_path
 from vskd_stream.errors import RecordingError, VskdError
+from vskd_stream.liveness import HUNG_AFTER_S, Progress
 from vskd_stream.notify import Notifier, Supervision
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
-from vskd_stream.pulse import Pulse
 from vskd_stream.recording import Recording
 from vskd_stream.reload import Reloader
 from vskd_stream.samples import Samples
@@ -149,10 +150,15 @@ class Daemon:
         self._equipment = equipment
         self._journal = journal
         self._tally = Tally()
-        self._pulse = Pulse()
         self._notifier = Notifier()
+        # Who wants to be told sooner than we would know is told as soon.
+        watchdog_s = self._notifier.watchdog_s or math.inf
+        self._progress = Progress(hung_after_s=min(HUNG_AFTER_S, watchdog_s / 2))
         self._supervision = Supervision(
-            self._notifier, can_serve=self._can_serve, works=self._pulse.beats, describe=self._describe
+            self._notifier,
+            can_serve=self._can_serve,
+            works=lambda: not self._progress.troubles(time.monotonic()),
+            describe=self._describe,
         )
         self._devices = Devices(settings, bundle=bundle, tally=self._tally)
         self._worker = self._make_worker(equipment)
@@ -259,10 +265,13 @@ class Daemon:
             self._notifier.stopping()
             for source in list(self._sources):
                 source.cancel()
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_DRAIN_S):
                     await self._settled.wait()
                     await self._worker.drain()
+            except TimeoutError:
+                # Its thread is left behind: what it does cannot be ended, and nobody waits for it.
+                _log.warning("the model has not answered in time", windows=self._worker.waiting)
             if reloading:
                 reloading.cancel()
             for pipeline in (*self._retiring, *self._devices):
@@ -390,11 +399,11 @@ class Daemon:
             devices=self._devices,
             connection=self._connection,
             tally=self._tally,
+            progress=self._progress,
             origin=lambda: self._equipment.origin,
-            has_outbox=lambda: self._journal is not None,
-            max_devices=self._equipment.settings.limits.max_devices,
-            no_data_after_s=self._equipment.settings.no_data_after_s,
-            bluetooth=self._bluetooth,
+            settings=lambda: self._equipment.settings,
+            bluetooth=lambda: self._bluetooth,
+            is_durable=self._is_durable,
         )
         address = Address(settings.listen, settings.port or 0, settings.socket)
         server = HttpServer(address, observer.routes, token=self._equipment.http_token)
@@ -418,8 +427,10 @@ class Daemon:
 
     def _can_serve(self) -> bool:
         """Whether events get somewhere: to the broker, or to the disk until there is one."""
-        is_durable = self._journal is not None and self._journal.is_durable
-        return self._connection.connected.is_set() or is_durable
+        return self._connection.connected.is_set() or self._is_durable()
+
+    def _is_durable(self) -> bool:
+        return self._journal is not None and self._journal.is_durable
 
     def _describe(self) -> str:
         words = [_counted(len(self._devices), "device"), self._connection.described]
@@ -463,18 +474,18 @@ class Daemon:
     def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:
         for pipeline, cut in cuts:
             self._presence.appeared(pipeline.device)
-            self._pulse.went_in()
+            self._progress.went_in(time.monotonic())
             self._worker.submit(Job(pipeline, cut))
 
     def _deliver(self, job: Job, probabilities: NDArray[np.float32] | None) -> None:
-        self._pulse.came_out()
+        self._progress.came_out(time.monotonic())
         if self._devices.serves(job.pipeline) or job.pipeline in self._retiring:
             self._announcer.announce(job.pipeline, job.cut, probabilities)
         elif probabilities is not None:
             job.pipeline.ledger.windows.drop("paused", 1)
 
     def _skipped(self, job: Job, reason: Skipped) -> None:
-        self._pulse.came_out()
+        self._progress.gave_way()
         job.pipeline.ledger.windows.drop(reason, 1)
         self._tally.drop(job.pipeline.device, reason, _SKIPPED[reason])
         self._devices.skipped(job.pipeline.device, time.time())

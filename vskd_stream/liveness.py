@@ -11,23 +11,37 @@ LAG_WINDOW_S: Final = 60.0
 
 
 class Progress:
-    """Whether windows that wait before the model come out of it again; a thread that hangs says nothing."""
+    """Whether what waits before the model comes out of it again; a thread that hangs says nothing.
 
-    def __init__(self) -> None:
-        self._done = 0
+    All times are monotonic seconds. Whoever asks, and how often, changes nothing.
+    """
+
+    def __init__(self, *, hung_after_s: float = HUNG_AFTER_S) -> None:
+        self._hung_after_s = hung_after_s
+        self._waiting = 0
         self._since_s: float | None = None
 
-    def look(self, now_s: float, *, waiting: int, done: int) -> None:
-        """Take how many windows wait, and how many ever came out, at ``now_s`` (monotonic seconds)."""
-        if not waiting:
-            self._since_s = None
-        elif done != self._done or self._since_s is None:
+    def went_in(self, now_s: float) -> None:
+        """A piece of a stream was handed to the worker."""
+        if not self._waiting:
             self._since_s = now_s
-        self._done = done
+        self._waiting += 1
+
+    def came_out(self, now_s: float) -> None:
+        """One was decided on."""
+        self.gave_way()
+        if self._waiting:
+            self._since_s = now_s
+
+    def gave_way(self) -> None:
+        """One was skipped: before a model that hangs, too, there is no room for all."""
+        self._waiting -= 1
+        if not self._waiting:
+            self._since_s = None
 
     def troubles(self, now_s: float) -> list[str]:
         """What is wrong, a sentence each."""
-        if self._since_s is None or now_s - self._since_s < HUNG_AFTER_S:
+        if self._since_s is None or now_s - self._since_s < self._hung_after_s:
             return []
         return [f"windows wait, and the model has answered nothing for {now_s - self._since_s:.0f} s"]
 
@@ -52,8 +66,8 @@ class Lag:
         return self._late[0][1] if self._late else 0.0
 
 
-def unready(*, is_connected: bool, has_outbox: bool) -> list[str]:
+def unready(*, is_connected: bool, is_durable: bool) -> list[str]:
     """Why events would be lost now, a sentence each; the model is warm before anything is served."""
-    if is_connected or has_outbox:
+    if is_connected or is_durable:
         return []
-    return ["no broker is connected, and there is no outbox on disk"]
+    return ["no broker is connected, and no outbox on disk takes events"]

@@ -110,7 +110,7 @@ class Supervision:
     ) -> None:
         """Asked on the event loop: whether events can flow, whether they do, and for a line of words.
 
-        ``works`` is asked once in every half of the watchdog's interval, and judges what was since.
+        ``works`` is asked at least once in every half of the watchdog's interval.
         """
         self._notifier = notifier
         self._can_serve = can_serve
@@ -138,7 +138,8 @@ class Supervision:
             words = self._words()
             if words != told and self._notifier.status(words):
                 told = words
-            await self._pause(every_s)
+            # Once it works again that is to be told before the service manager has lost patience.
+            await self._pause(min(every_s, 1.0) if self._hangs else every_s)
 
     def changed(self) -> None:
         """What ``can_serve`` tells may have become true: look at once."""

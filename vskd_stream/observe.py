@@ -13,23 +13,25 @@ import msgspec
 
 from vskd_stream import __version__, liveness
 from vskd_stream.http import Answer, Handler
-from vskd_stream.liveness import Lag, Progress
+from vskd_stream.liveness import Lag
 from vskd_stream.metrics import CONTENT_TYPE_LATEST, DeviceReading, Reading, render
 
 if TYPE_CHECKING:
     from vskd_stream.broker.connection import MqttConnection
     from vskd_stream.devices import Devices
+    from vskd_stream.liveness import Progress
     from vskd_stream.payloads import Origin
+    from vskd_stream.settings import Settings
     from vskd_stream.sources.ble.manager import Manager
     from vskd_stream.tally import Tally
 
-_LOOK_EVERY_S = 1.0
+_LAG_EVERY_S = 1.0
 _AT_ONCE = 20
 """Devices that are read before the event loop gets its turn."""
 
 
 class Observer:
-    """Reads what others count; ``run`` looks about once a second, the rest happens when somebody asks."""
+    """Reads what others count, when somebody asks; ``run`` measures the event loop's lag meanwhile."""
 
     def __init__(
         self,
@@ -37,27 +39,26 @@ class Observer:
         devices: Devices,
         connection: MqttConnection,
         tally: Tally,
+        progress: Progress,
         origin: Callable[[], Origin],
-        has_outbox: Callable[[], bool],
-        max_devices: int,
-        no_data_after_s: float,
-        bluetooth: Manager | None = None,
+        settings: Callable[[], Settings],
+        bluetooth: Callable[[], Manager | None] = lambda: None,
+        is_durable: Callable[[], bool],
         monotonic_s: Callable[[], float] = time.monotonic,
         utc_s: Callable[[], float] = time.time,
     ) -> None:
-        """``origin`` is asked at every scrape: a reload may exchange the model."""
+        """What is asked for at every scrape is what a reload may exchange, and a disk may refuse."""
         self._devices = devices
         self._connection = connection
         self._tally = tally
+        self._progress = progress
         self._origin = origin
-        self._has_outbox = has_outbox
-        self._max_devices = max_devices
-        self._no_data_after_s = no_data_after_s
+        self._settings = settings
         self._bluetooth = bluetooth
+        self._is_durable = is_durable
         self._monotonic_s = monotonic_s
         self._utc_s = utc_s
         self._lag = Lag()
-        self._progress = Progress()
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -66,22 +67,12 @@ class Observer:
         return {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         while True:
-            due_s = self._monotonic_s() + _LOOK_EVERY_S
-            await asyncio.sleep(_LOOK_EVERY_S)
+            due_s = self._monotonic_s() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
             now_s = self._monotonic_s()
             self._lag.observe(now_s, now_s - due_s)
-            self.look(now_s)
-
-    def look(self, now_s: float) -> None:
-        """Look whether windows come out of the model, at ``now_s`` (monotonic seconds)."""
-        windows = [ledger.windows for ledger in self._devices.ledgers()]
-        self._progress.look(
-            now_s,
-            waiting=sum(flow.waiting for flow in windows),
-            done=sum(flow.used + flow.dropped.total() for flow in windows),
-        )
 
     async def _healthz(self) -> Answer:
         # That the event loop turns shows in that there is an answer.
@@ -99,17 +90,17 @@ class Observer:
 
     def _unready(self) -> list[str]:
         return liveness.unready(
-            is_connected=self._connection.connected.is_set(), has_outbox=self._has_outbox()
+            is_connected=self._connection.connected.is_set(), is_durable=self._is_durable()
         )
 
     async def _read(self) -> Reading:
-        now_s = self._utc_s()
+        now_s, settings, bluetooth = self._utc_s(), self._settings(), self._bluetooth()
         devices: dict[str, DeviceReading] = {}
         for number, (device, monitor) in enumerate(list(self._devices.monitors()), start=1):
             heard_s = monitor.heard_s
             devices[device] = DeviceReading(
                 ledger=self._devices.ledger(device),
-                is_online=heard_s is not None and now_s - heard_s < self._no_data_after_s,
+                is_online=heard_s is not None and now_s - heard_s < settings.no_data_after_s,
                 is_paused=self._devices.is_paused(device),
                 heard_utc_s=heard_s,
                 health=self._devices.health(device, now_s),
@@ -133,14 +124,13 @@ class Observer:
                 "vskd_outbox_messages": connection.waiting,
                 "vskd_outbox_bytes": connection.stored_bytes,
                 "vskd_outbox_replayed_total": connection.replayed,
-                "vskd_devices_limit": self._max_devices,
+                "vskd_devices_limit": settings.limits.max_devices,
                 "vskd_unserved_samples_total": self._devices.unserved.taken,
             },
             dropped={reason: count for reason, count in counts.items() if not reason.startswith("gap_")},
             devices=devices,
             bluetooth={
-                status.device: Counter(status.counts)
-                for status in (self._bluetooth.statuses if self._bluetooth else ())
+                status.device: Counter(status.counts) for status in (bluetooth.statuses if bluetooth else ())
             },
         )
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from structlog.testing import capture_logs
+
 from tests.brokers import Mosquitto, Observer
-from tests.integration.test_daemon import day
+from tests.integration.test_daemon import day, kept
 from tests.processes import DaemonProcess, write_config
 from tests.supervisors import ServiceManager
 from vskd_stream import bundle
+from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker.endpoint import endpoint_of
+from vskd_stream.broker.journal import Journal
 from vskd_stream.classify import Classifier
 from vskd_stream.daemon import Daemon
 from vskd_stream.equipment import Equipment
@@ -72,39 +76,89 @@ class Hanging(Classifier):
     """A model that does not answer while its gate is shut."""
 
     def __init__(self, loaded):
-        self.gate = threading.Event()
+        self.gate, self.asked = threading.Event(), threading.Event()
         self.gate.set()
         super().__init__(loaded)
 
     def classify(self, windows):
+        self.asked.set()
         assert self.gate.wait(60)
         return super().classify(windows)
+
+
+def served_by(classifier, loaded, *, port, journal=None) -> Daemon:
+    settings = Settings.model_validate(
+        {
+            "gateway": "test",
+            "broker": {"host": "127.0.0.1", "port": port},
+            "sources": [{"topic": "imu/+/samples"}],
+            # The queue runs over soon, and so the hop is widened: neither is a sign of life.
+            "limits": {"max_queued_windows": 2},
+        }
+    )
+    origin = Origin("test", "tiny", loaded.sha256, "1.0")
+    equipment = Equipment(settings, loaded, classifier, endpoint_of(settings), origin, None)
+    return Daemon(equipment, journal=journal)
 
 
 async def test_a_model_that_hangs_starves_the_watchdog(mosquitto, model, monkeypatch):
     with ServiceManager(watchdog_s=0.4) as manager:
         for name, value in manager.environ.items():
             monkeypatch.setenv(name, value)
-        settings = Settings.model_validate(
-            {
-                "gateway": "test",
-                "broker": {"host": "127.0.0.1", "port": mosquitto.port},
-                "sources": [{"topic": "imu/+/samples"}],
-            }
-        )
         loaded = bundle.load(model)
         classifier = Hanging(loaded)
-        origin = Origin("test", "tiny", loaded.sha256, "1.0")
-        served = Daemon(Equipment(settings, loaded, classifier, endpoint_of(settings), origin, None))
+        served = served_by(classifier, loaded, port=mosquitto.port)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks, Observer(mosquitto.port) as watch:
             tasks.create_task(served.run(stop))
             await manager.until("READY")
             await manager.until("WATCHDOG")
             classifier.gate.clear()
-            for payload in day(seconds=8):
-                await watch.publish("imu/left/samples", payload)
+            stream = iter(day(seconds=60))
+
+            async def wear():
+                for payload in stream:
+                    await watch.publish("imu/left/samples", payload)
+                    await asyncio.sleep(0.05)
+
+            wearing = tasks.create_task(wear())
             await manager.until("STATUS", "the model does not answer")
+            wearing.cancel()
             classifier.gate.set()
-            assert await manager.next() == {"WATCHDOG": "1"}
+            await manager.until("WATCHDOG")
             stop.set()
+
+
+async def test_a_model_that_hangs_keeps_no_stop_waiting(mosquitto, model, tmp_path):
+    loaded = bundle.load(model)
+    classifier = Hanging(loaded)
+    path, bounds = tmp_path / "outbox.sqlite3", Bounds(2**20, 3600.0, max_in_memory=100)
+    served = served_by(
+        classifier, loaded, port=mosquitto.port, journal=Journal(Keeper(path, bounds), max_pending=100)
+    )
+    stop = asyncio.Event()
+    classifier.gate.clear()
+    try:
+        with capture_logs() as logs:
+            async with (
+                asyncio.timeout(60),
+                asyncio.TaskGroup() as tasks,
+                Observer(mosquitto.port, "vskd/test/status") as watch,
+            ):
+                tasks.create_task(served.run(stop))
+                await watch.next()
+                for payload in day(seconds=8):
+                    await watch.publish("imu/left/samples", payload)
+                assert await asyncio.to_thread(classifier.asked.wait, 30)
+                stop.set()
+        assert [line["event"] for line in logs if "model" in line["event"]] == [
+            "the model has not answered in time"
+        ]
+        assert logs[-1]["event"] == "stopped"
+        assert (await kept(mosquitto.port, "vskd/test/status"))["state"] == "stopped"
+        # The outbox was closed in order: another may have it.
+        again = Journal(Keeper(path, bounds), max_pending=100)
+        await again.open()
+        await again.close()
+    finally:
+        classifier.gate.set()
