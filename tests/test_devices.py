@@ -241,6 +241,43 @@ def test_another_model_gets_every_stream_and_the_pipelines_before_are_told(devic
     assert next(cut.piece.end_sample for _, cut in cuts) == 80
 
 
+def half_seconds(devices, *numbers):
+    """Batches of half a second each; one that comes before its time is held."""
+    return [
+        each
+        for number in numbers
+        for each in receive(devices, "imu/left/samples", payload(sequence=number, seconds=0.5))[0]
+    ]
+
+
+def test_the_books_go_on_under_another_model_and_nothing_waits_for_ever(devices, loaded, tmp_path):
+    cuts = half_seconds(devices, *range(8), 9)
+    ledger = devices.ledger("left")
+    assert (ledger.samples.waiting, ledger.windows.waiting) == (25, len(cuts))
+    other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
+    devices.follow(settings(), bundle=other)
+    assert devices.ledger("left") is ledger
+    assert ledger.samples.waiting == 25
+    # What was cut is decided on by the pipeline that has cut it.
+    for pipeline, cut in cuts:
+        pipeline.decide(cut, np.full(len(loaded.manifest.labels), 0.25, np.float32))
+    # The missing batch comes, and the successor has the one that was held.
+    later = half_seconds(devices, 8)
+    assert (ledger.samples.taken, ledger.samples.used, ledger.samples.waiting) == (250, 250, 0)
+    assert (ledger.windows.used, ledger.windows.waiting) == (len(cuts), len(later))
+    assert min(len(cuts), len(later)) > 0
+    assert not ledger.samples.dropped
+
+
+def test_what_is_held_under_another_model_is_dropped_by_name_once_its_device_is_paused(devices, tmp_path):
+    half_seconds(devices, 0, 2)
+    other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
+    devices.follow(settings(), bundle=other)
+    devices.pause("left")
+    flow = devices.ledger("left").samples
+    assert (flow.used, flow.waiting, flow.dropped) == (25, 0, {"paused": 25})
+
+
 def test_a_label_that_the_model_does_not_know_changes_nothing(devices, loaded):
     receive(devices, "imu/left/samples", payload())
     with pytest.raises(VskdError, match="the model knows no swimming"):

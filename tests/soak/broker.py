@@ -50,6 +50,10 @@ class FakeLink:
             raise BrokerError("soak", "nobody there")
         return {}
 
+    async def subscribe(self, subscriptions: Sequence[str]) -> dict[str, str]:
+        del subscriptions
+        return {}
+
     async def live(self) -> str:
         await asyncio.wait((self.lost,))
         return self.lost.result()

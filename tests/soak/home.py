@@ -27,9 +27,11 @@ from vskd_stream.broker import connection as connections
 from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker.connection import MqttConnection
 from vskd_stream.broker.journal import Journal
+from vskd_stream.bundle import Bundle
 from vskd_stream.classify import Classifier
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
+from vskd_stream.liveness import Progress
 from vskd_stream.metrics import render
 from vskd_stream.observe import Observer
 from vskd_stream.payloads import Origin
@@ -93,7 +95,10 @@ class Home:
         self.broker = Broker()
         self.tally = Tally(monotonic_s=lambda: self.now_s)
         self.watches = [Watch(f"watch{i}", self.rng) for i in range(_DEVICES + _STRANGERS)]
-        settings = Settings.model_validate(
+        self.progress = Progress()
+        self.retiring: set[Pipeline] = set()
+        self.reloads = 0
+        self.settings = settings = Settings.model_validate(
             {
                 "gateway": "soak",
                 "broker": "embedded",
@@ -103,20 +108,22 @@ class Home:
                 "publish": {"scores": True},
             }
         )
-        path = tiny_bundle(
-            folder / "soak.onnx", sampling_rate_hz=RATE_HZ, window_samples=2 * BATCH, hop_samples=BATCH
-        )
-        loaded = bundles.load(path)
-        origin = Origin("soak", "tiny", loaded.sha256, "soak")
+        self.models = [
+            bundles.load(
+                tiny_bundle(
+                    folder / f"{name}.onnx",
+                    name=name,
+                    sampling_rate_hz=rate_hz,
+                    window_samples=round(20 * rate_hz),
+                    hop_samples=round(10 * rate_hz),
+                )
+            )
+            for name, rate_hz in (("tiny", RATE_HZ), ("other", RATE_HZ), ("slow", RATE_HZ / 2))
+        ]
+        loaded = self.models[0]
+        origin = self.origin = Origin("soak", "tiny", loaded.sha256, "soak")
         self.devices = Devices(settings, bundle=loaded, tally=self.tally)
-        self.worker = Worker(
-            Classifier(loaded).classify,
-            deliver=self._deliver,
-            on_skip=self._skipped,
-            hop_samples=loaded.manifest.hop_samples,
-            max_widening=loaded.manifest.max_widening,
-            max_queued=_MAX_QUEUED,
-        )
+        self.worker = self._make_worker(loaded)
         bounds = Bounds(2**22, 604_800.0, max_in_memory=1000)
         self.journal = Journal(
             Keeper(folder / "outbox.sqlite3", bounds, utc_s=lambda: self.now_s), max_pending=1000
@@ -168,10 +175,10 @@ class Home:
             devices=self.devices,
             connection=self.connection,
             tally=self.tally,
-            origin=lambda: origin,
-            has_outbox=lambda: True,
-            max_devices=_DEVICES,
-            no_data_after_s=25.0,
+            progress=self.progress,
+            origin=lambda: self.origin,
+            settings=lambda: settings,
+            is_durable=lambda: self.journal.is_durable,
             monotonic_s=lambda: self.now_s,
             utc_s=lambda: self.now_s,
         )
@@ -181,10 +188,8 @@ class Home:
         """Everything runs, and has ended in order afterwards."""
         with mock.patch.object(connections, "Link", self.broker.link):
             await self.journal.open()
-            tasks = [
-                asyncio.create_task(each)
-                for each in (self.connection.run(), self.worker.run(), self.presence.run())
-            ]
+            tasks = [asyncio.create_task(each) for each in (self.connection.run(), self.presence.run())]
+            self.working = asyncio.create_task(self.worker.run())
             yield
             self.broker.is_up = True
             await self.settle()
@@ -194,6 +199,7 @@ class Home:
                     await asyncio.sleep(0.01)
             await self.connection.close(self.announcer.farewell())
             await self.journal.close()
+            tasks.append(self.working)
             for task in tasks[1:]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -209,7 +215,6 @@ class Home:
                 self._submit(self.devices.receive(topic, sent.payload, arrival_s=self.now_s))
         self._submit(self.devices.tick(self.now_s))
         self.vitals.look(self.now_s)
-        self.observer.look(self.now_s)
         chance = self.rng.random()
         if chance < 0.002:
             self.broker.go_down()
@@ -217,6 +222,8 @@ class Home:
             self.broker.is_up = True
         elif chance < 0.03:
             self._command("pause" if chance < 0.025 else "resume")
+        elif chance < 0.033:
+            await self._reload()
         elif chance < 0.3:
             # Now and then nobody waits for the model, and its queue runs over.
             await self.settle()
@@ -265,23 +272,67 @@ class Home:
             "taken by the broker": self.broker.taken,
             "replayed": self.connection.replayed,
             "broker restarts": self.broker.restarts,
+            "reloads": self.reloads,
             "refused and dropped": dict(self.tally.counts),
         }
+
+    async def _reload(self) -> None:
+        """Another model, as the daemon takes it over; watches and people go on meanwhile."""
+        self.reloads += 1
+        loaded = self.rng.choice(self.models)
+        ended, replaced = self.devices.follow(self.settings, bundle=loaded)
+        assert not ended
+        self.retiring.update(pipeline for pipeline, _ in replaced)
+        retiring, self.worker = self.worker, self._make_worker(loaded)
+        if self.rng.random() < 0.5:
+            self._command("pause")
+        async with asyncio.timeout(_PATIENCE_S):
+            await retiring.drain()
+        self.working.cancel()
+        begun = []
+        for pipeline, successor in replaced:
+            if self.devices.serves(successor):
+                over, begins = pipeline.hand_over(successor)
+                self.announcer.tell(pipeline, over)
+                begun.append((successor, begins))
+            else:
+                self.announcer.stop(pipeline, reason="paused")
+        self.retiring.clear()
+        self.origin = Origin("soak", loaded.manifest.name, loaded.sha256, "soak")
+        self.announcer.follow(
+            origin=self.origin, manifest=loaded.manifest, scores=True, event_expiry_s=None, silent=()
+        )
+        for successor, begins in begun:
+            self.announcer.tell(successor, begins)
+        self.working = asyncio.create_task(self.worker.run())
+
+    def _make_worker(self, loaded: Bundle) -> Worker:
+        return Worker(
+            Classifier(loaded).classify,
+            deliver=self._deliver,
+            on_skip=self._skipped,
+            hop_samples=loaded.manifest.hop_samples,
+            max_widening=loaded.manifest.max_widening,
+            max_queued=_MAX_QUEUED,
+        )
 
     def _submit(self, cuts: Iterable[tuple[Pipeline, Cut]]) -> None:
         for pipeline, cut in cuts:
             self.presence.appeared(pipeline.device)
+            self.progress.went_in(self.now_s)
             job = Job(pipeline, cut)
             self.books.windows[pipeline.device] += hasattr(cut.piece, "end_sample")
             self.worker.submit(job)
 
     def _deliver(self, job: Job, probabilities: Any) -> None:
-        if self.devices.serves(job.pipeline):
+        self.progress.came_out(self.now_s)
+        if self.devices.serves(job.pipeline) or job.pipeline in self.retiring:
             self.announcer.announce(job.pipeline, job.cut, probabilities)
         elif probabilities is not None:
             job.pipeline.ledger.windows.drop("paused", 1)
 
     def _skipped(self, job: Job, reason: Skipped) -> None:
+        self.progress.gave_way()
         job.pipeline.ledger.windows.drop(reason, 1)
         self.tally.drop(job.pipeline.device, reason)
         self.devices.skipped(job.pipeline.device, self.now_s)

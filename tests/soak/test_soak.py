@@ -35,6 +35,7 @@ async def test_an_hour_of_trouble_leaves_nothing_behind_and_the_books_balance(tm
     )
     assert totals["windows"] == totals["windows classified"] + sum(totals["windows dropped"].values())
     assert totals["samples of strangers"] > 0
+    assert totals["reloads"] > 0
     assert {"duplicate"} <= set(totals["samples dropped"])
     assert home.connection.waiting == 0
     assert (after.tasks, after.files) == (before.tasks, before.files)
