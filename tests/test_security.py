@@ -74,7 +74,9 @@ def test_nothing_that_came_as_data_is_ever_run():
     assert len(SOURCES) > 80
     found = {str(path.relative_to(ROOT)): unsafe(path.read_text()) for path in SOURCES}
     # The one data set that is published as a pickle is read by an unpickler that knows arrays alone.
-    assert {path: lines for path, lines in found.items() if lines} == {"training/datasets/spar.py": ["pickle"]}
+    assert {path: lines for path, lines in found.items() if lines} == {
+        "training/datasets/spar.py": ["pickle"]
+    }
 
 
 def test_no_certificate_is_ever_taken_unchecked():
