@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vskd_stream import config
 from vskd_stream.decode import FORMATS
 from vskd_stream.errors import ConfigError
-from vskd_stream.settings import EmbeddedBroker, Model, RemoteBroker, Settings, Tls
+from vskd_stream.settings import EmbeddedBroker, Http, Model, RemoteBroker, Settings, Tls
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GOOD = "gateway: home\nbroker: embedded\nsources:\n  - topic: imu/+/samples\n"
@@ -713,6 +713,15 @@ def test_a_systemd_credential_is_found_where_systemd_says(tmp_path: Path) -> Non
         config.read_password(broker, environ={})
     with pytest.raises(ConfigError, match=r"broker\.password_credential: the file cannot be read"):
         config.read_password(broker, environ={"CREDENTIALS_DIRECTORY": str(tmp_path / "absent")})
+
+
+def test_the_token_may_be_a_systemd_credential(tmp_path: Path) -> None:
+    (tmp_path / "http-token").write_text("s3cret\n")
+    http = Http(port=9464, token_credential="http-token")
+    assert config.read_token(http, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "s3cret"
+    with pytest.raises(ConfigError, match=r"http\.token_credential: systemd gave no credentials"):
+        config.read_token(http, environ={})
+    assert config.read_token(Http(port=9464), environ={}) is None
 
 
 def test_without_a_name_there_is_no_password() -> None:

@@ -394,6 +394,7 @@ def test_two_bluetooth_devices_have_two_ids() -> None:
         {"port": 9464, "listen": "localhost"},
         {"port": 9464, "listen": "0.0.0.0", "token_file": "token"},
         {"socket": "/run/vskd/http.sock"},
+        {"port": 9464, "listen": "0.0.0.0", "token_credential": "http-token"},
         {"socket": "http.sock", "token_file": "token"},
     ],
 )
@@ -409,6 +410,7 @@ def test_http_stays_on_this_machine_or_asks_for_a_token(keys) -> None:
         ({"port": 9464, "listen": "0.0.0.0"}, "give token_file"),
         ({"port": 9464, "listen": "192.168.1.2"}, "give token_file"),
         ({"port": 9464, "listen": "localhost.evil.example"}, "give token_file"),
+        ({"port": 1, "token_file": "t", "token_credential": "t"}, "token_credential, not both"),
         ({"socket": "/" + "a" * 107}, "at most 107 bytes"),
         ({"socket": "a.sock", "listen": "127.0.0.1"}, "listen goes with port"),
     ],

@@ -506,13 +506,7 @@ def read_password(broker: RemoteBroker, *, environ: Mapping[str, str]) -> str | 
     Raises:
         ConfigError: that cannot be read, is empty or too long, or ``password_file`` is open to every user.
     """
-    if broker.password_file is not None:
-        return _first_line(broker.password_file, "broker.password_file", private=True)
-    if broker.password_credential is None:
-        return None
-    key = "broker.password_credential"
-    # systemd guards the folder itself, whatever the modes of the files in it.
-    return _first_line(_credential(broker.password_credential, key, environ), key, private=False)
+    return _secret(broker.password_file, broker.password_credential, "broker.password", environ)
 
 
 def key_file(tls: Tls, *, environ: Mapping[str, str]) -> Path | None:
@@ -526,6 +520,16 @@ def key_file(tls: Tls, *, environ: Mapping[str, str]) -> Path | None:
     return _credential(tls.key_credential, "broker.tls.key_credential", environ)
 
 
+def _secret(file: Path | None, credential: str | None, key: str, environ: Mapping[str, str]) -> str | None:
+    if file is not None:
+        return _first_line(file, f"{key}_file", private=True)
+    if credential is None:
+        return None
+    key = f"{key}_credential"
+    # systemd guards the folder itself, whatever the modes of the files in it.
+    return _first_line(_credential(credential, key, environ), key, private=False)
+
+
 def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
@@ -534,15 +538,13 @@ def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
     return Path(folder) / name
 
 
-def read_token(http: Http) -> str | None:
-    """The token that whoever asks over HTTP must send, the first line of a file; None if none is needed.
+def read_token(http: Http, *, environ: Mapping[str, str]) -> str | None:
+    """The token that whoever asks over HTTP must send, as ``read_password``; None if none is needed.
 
     Raises:
-        ConfigError: The file cannot be read, is empty or too long, or is open to every user.
+        ConfigError: That cannot be read, is empty or too long, or ``token_file`` is open to every user.
     """
-    if http.token_file is None:
-        return None
-    return _first_line(http.token_file, "http.token_file", private=True)
+    return _secret(http.token_file, http.token_credential, "http.token", environ)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -76,7 +76,7 @@ def equip(
         classifier.warm()
     # The session has a copy of the graph of its own.
     loaded = replace(loaded, graph=b"")
-    token = config.read_token(settings.http) if settings.http else None
+    token = config.read_token(settings.http, environ=environ) if settings.http else None
     return Equipment(settings, loaded, classifier, endpoint, origin, discovery, replays, token)
 
 

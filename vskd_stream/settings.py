@@ -450,13 +450,15 @@ class Http(_Settings):
     """Where the gateway tells how it is: `/healthz`, `/readyz`, `/metrics`."""
 
     listen: Host = "127.0.0.1"
-    """Address to listen on; beyond loopback only with `token_file`, for the answers name every device."""
+    """Address to listen on; beyond loopback only with a token, for the answers name every device."""
     port: Port | None = None
     """TCP port, such as 9464; either this or `socket`."""
     socket: FilePath | None = None
     """Unix socket to listen on, made anew at every start; its group may use it."""
     token_file: FilePath | None = None
     """File whose first line is a token; whoever asks must send it, as `Authorization: Bearer ...`."""
+    token_credential: Identifier | None = None
+    """Name of a systemd credential (LoadCredential=) that holds the token."""
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
@@ -466,9 +468,13 @@ class Http(_Settings):
             raise ValueError(f"socket: at most {_MAX_SOCKET_BYTES} bytes, its folder's path included")
         if self.socket is not None and "listen" in self.model_fields_set:
             raise ValueError("listen goes with port; a socket has its path")
-        if self.socket is None and self.token_file is None and not is_loopback(self.listen):
+        if self.token_file is not None and self.token_credential is not None:
+            raise ValueError("give token_file or token_credential, not both")
+        has_token = self.token_file is not None or self.token_credential is not None
+        if self.socket is None and not has_token and not is_loopback(self.listen):
             raise ValueError(
-                f"whoever reaches {self.listen} could read all of it; give token_file, or loopback"
+                f"whoever reaches {self.listen} could read all of it; give token_file or token_credential,"
+                " or loopback"
             )
         return self
 
