@@ -278,6 +278,19 @@ def test_an_event_tells_the_coarser_label_and_the_wrist_if_they_are_known() -> N
     assert {event.wrist for event in play(decider(), windows(SIT, SIT, SIT))} == {None}
 
 
+def test_an_unknown_activity_tells_its_kind_where_that_is_sure() -> None:
+    coarse: dict[str, Any] = {
+        "coarse": {"sit": "calm", "stand": "calm"},
+        "coarse_unknown_below": {"calm": 0.8},
+    }
+    machine = decider(**coarse, unknown_after_s=5.0)
+    unsure = (0.45, 0.45, 0.1)
+    told = play(machine, windows(*[unsure] * 12))
+    assert {(event.label, event.coarse_label, event.confidence) for event in told} == {
+        ("unknown", "calm", None)
+    }
+
+
 def test_a_device_that_lies_about_is_not_worn_and_has_no_confidence() -> None:
     machine = decider(not_worn={"below_g": 0.013, "for_s": 10.0}, switch_after_s=0.0)
     still = [Step(200 + 10 * i, SIT, unrest_g=0.004) for i in range(30)]

@@ -216,3 +216,31 @@ def test_two_labels_cannot_hold_each_other_off_for_ever(pattern: str) -> None:
     assert one.activity is not None
     assert other.activity is not None
     assert (one.activity.label, one.activity.start) == (other.activity.label, other.activity.start)
+
+
+def kinds(named: str) -> list[tuple[int, str | None]]:
+    """What is told of votes that are all unsure, one letter a window: where it starts, and of which kind."""
+    machine = lifecycle()
+    told = []
+    for i, letter in enumerate(named):
+        vote = Vote("unknown", 0.4, 10 * i, coarse={"m": "moving", "r": "resting", "?": "unknown"}[letter])
+        change = machine.push(vote, centre=10 * i)
+        told += [(change.started.start, change.started.coarse)] if change is not None else []
+    return told
+
+
+def test_what_is_unknown_is_of_the_kind_that_two_thirds_of_the_votes_name() -> None:
+    assert kinds("m" * 11) == [(0, "moving")]
+    assert kinds("mm?mm?mm?mm") == [(0, "moving")]
+    assert kinds("mmmmm??????") == [(0, None)]
+    assert kinds("mrmrmrmrmrmr?") == [(0, None)]
+
+
+def test_a_kind_gives_way_to_none_and_then_to_another() -> None:
+    assert [kind for _, kind in kinds("m" * 11 + "r" * 11)] == ["moving", None, "resting"]
+
+
+@given(st.text("mr?", max_size=40), st.text("mr?", max_size=40), st.text("mr?", min_size=11, max_size=20))
+def test_whoever_starts_later_soon_tells_the_same_kind(one: str, other: str, common: str) -> None:
+    last = [kinds("?" * 11 + before + common) for before in (one, other)]
+    assert last[0][-1][1] == last[1][-1][1]

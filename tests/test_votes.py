@@ -155,3 +155,22 @@ def test_a_vote_depends_on_the_last_windows_alone(
     )
     votes(early, *before, first=80 - 10 * len(before))
     assert votes(early, *last)[-1] == votes(late, *last)[-1]
+
+
+MOVING: dict[str, Any] = {"coarse": {"stand": "upright", "walk": "upright"}, "unknown_after_s": 2.0}
+
+
+def test_kinds_are_named_where_their_labels_are_sure_together() -> None:
+    voter = make_voter(**MOVING, coarse_unknown_below={"upright": 0.7})
+    told = votes(voter, [0.2, 0.4, 0.4], [0.6, 0.2, 0.2], *[SIT] * 9)
+    assert told[0] == Vote("unknown", 0.4, 80, coarse="upright")
+    assert {vote.coarse for vote in told[1:]} == {"unknown"}
+
+
+def test_without_thresholds_no_kind_is_named() -> None:
+    assert {vote.coarse for vote in votes(make_voter(**MOVING), WALK, STAND, SIT)} == {"unknown"}
+
+
+def test_what_is_silenced_speaks_for_no_kind() -> None:
+    voter = make_voter({"walk"}, **MOVING, coarse_unknown_below={"upright": 0.7})
+    assert votes(voter, [0.0, 0.25, 0.75])[0] == Vote("unknown", 0.75, 80)

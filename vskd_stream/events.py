@@ -42,7 +42,8 @@ class ActivityEvent:
     label: str
     """A label of the manifest, ``unknown``, ``not_worn``, ``no_data`` or ``units_suspect``."""
     coarse_label: str
-    """What the manifest says that it is a kind of; else the label itself."""
+    """What the manifest says that it is a kind of; else the label itself. An ``unknown`` activity is of a
+    kind where that is sure (``Decision.coarse_unknown_below``)."""
     id: str
     """32 hex digits: the same in all events of the activity, on every run and machine."""
     confidence: float | None
@@ -314,7 +315,7 @@ class Decider:
             device=self._device,
             type=type_,
             label=bout.label,
-            coarse_label=self._manifest.decision.coarse.get(bout.label, bout.label),
+            coarse_label=bout.coarse or self._manifest.decision.coarse.get(bout.label, bout.label),
             id=hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:32],
             confidence=bout.confidence,
             start_sample=bout.start,

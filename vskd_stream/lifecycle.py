@@ -6,7 +6,8 @@
 3. What is established becomes the activity, unless the activity before is held: for its ``hold_s``, and
    only against labels with a shorter one. While nothing is established everything stays as it is, but
 4. when nothing has been for ``unknown_after_s``, ``unknown`` is. (That is made to be at least twice as
-   long as any label needs.)
+   long as any label needs.) It is told to be of the kind (a coarse label) that two thirds of the votes name,
+   if there is one.
 
 By 4 no label outlives what speaks for it. By the second half of 3 any two histories come to the same
 activity within a bounded time: of two labels that could hold each other off for ever, one is not held.
@@ -15,6 +16,7 @@ activity within a bounded time: of two labels that could hold each other off for
 from __future__ import annotations
 
 import math
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -52,6 +54,8 @@ class Bout:
 
     label: str
     start: int
+    coarse: str | None = None
+    """What it is a kind of, if it is unknown and that is not."""
     total: float = 0.0
     windows: int = 0
 
@@ -95,6 +99,10 @@ class Lifecycle:
     """Centre of the first window since something was last established; None while something is."""
     _left_from: int | None
     """Where the activity, which is held, seems to have ended; None while it goes on."""
+    _kinds: deque[tuple[int, str]]
+    """Centres of the last ``unknown_after_s`` and the coarse labels that their votes name."""
+    _named: Counter[str]
+    """How often each is among them."""
 
     def __init__(self, manifest: Manifest, preferences: Preferences) -> None:
         decision, rate_hz, hop = manifest.decision, manifest.sampling_rate_hz, manifest.hop_samples
@@ -115,6 +123,8 @@ class Lifecycle:
     def forget_votes(self) -> None:
         """Join no vote to those before: the stream broke. The activity goes on until someone ends it."""
         self._run = self._leader = self._doubted_from = self._left_from = None
+        self._kinds = deque()
+        self._named = Counter()
 
     def push(self, vote: Vote, *, centre: int) -> Change | None:
         """Take the next window's vote; tells if the activity changes by it."""
@@ -123,12 +133,13 @@ class Lifecycle:
         for each in (self._run, self._leader, self.activity):
             if each is not None and each.label == vote.label:
                 each.add(vote.probability)
+        self._name(vote.coarse, centre)
         bout, before = self._established(self._run, centre), self.activity
         if bout is None:
             return None
         if before is None:
             return self._change(bout, start=bout.start, end=bout.start)
-        if bout.label == before.label:
+        if (bout.label, bout.coarse) == (before.label, before.coarse):
             self._left_from = None
             return None
         # What has been told stays told: it lasted for a hop at least, whatever hindsight says.
@@ -153,7 +164,18 @@ class Lifecycle:
             self._doubted_from = centre
         if centre - self._doubted_from < self._unknown_after:
             return None
-        return Bout(UNKNOWN, self._doubted_from)
+        kind, votes = max(self._named.items(), key=lambda item: item[1])
+        if kind == UNKNOWN or 3 * votes < 2 * len(self._kinds):
+            return Bout(UNKNOWN, self._doubted_from)
+        first = next(at for at, named in self._kinds if named == kind)
+        return Bout(UNKNOWN, max(first, self._doubted_from), coarse=kind)
+
+    def _name(self, coarse: str, centre: int) -> None:
+        """Count a vote's coarse label, and no longer those of votes that are too old."""
+        self._kinds.append((centre, coarse))
+        self._named[coarse] += 1
+        while centre - self._kinds[0][0] > self._unknown_after:
+            self._named[self._kinds.popleft()[1]] -= 1
 
     def _held(self, label: str, against: str) -> int:
         hold = self._hold.get(label, 0)

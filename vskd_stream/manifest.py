@@ -69,6 +69,10 @@ class Decision(_Frozen):
     """An activity that goes on is reported again this often."""
     coarse: dict[Label, Label] = {}
     """Per label: the coarser one that it is a kind of; absent: itself."""
+    coarse_unknown_below: dict[Label, Probability] = {}
+    """Per coarse label: where the sum of its labels' probabilities, over the windows of the last
+    ``unknown_after_s``, has a mean of at least this, an activity that is ``unknown`` is told to be a kind
+    of it; empty: an unknown activity is of no kind."""
     not_worn: Stillness | None = None
     """None: a device that lies about is not recognised as such."""
 
@@ -119,6 +123,9 @@ class Manifest(_Frozen):
         for name in ("minimum_s", "hold_s", "coarse"):
             if strange := set(getattr(self.decision, name)).difference(self.labels):
                 raise ValueError(f"decision.{name} names {sorted(strange)}, which are no labels")
+        kinds = {self.decision.coarse.get(label, label) for label in self.labels}
+        if strange := set(self.decision.coarse_unknown_below).difference(kinds):
+            raise ValueError(f"decision.coarse_unknown_below names {sorted(strange)}, no coarse labels")
         if self.hop_samples > self.window_samples:
             raise ValueError("hop_samples exceeds window_samples: samples between would be lost")
         if self.image.size > self.window_samples:

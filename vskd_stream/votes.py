@@ -29,6 +29,8 @@ class Vote:
     the windows that are smoothed over, or over those of the last ``unknown_after_s`` that its path has."""
     since: int
     """Centre, in grid samples, of the first window that speaks for this label without a break."""
+    coarse: str = UNKNOWN
+    """What the windows of the last ``unknown_after_s`` are surely a kind of, whatever the label."""
 
 
 class Path(NamedTuple):
@@ -79,6 +81,7 @@ class Voter:
         self._still_for = round(still.for_s * sampling_rate_hz) if still else 0
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
         self._recent: deque[_Window] = deque(maxlen=decision.smoothing_windows)
+        self._kinds = [decision.coarse.get(label, label) for label in labels]
         self._still_from: int | None = None
 
     def reset(self) -> None:
@@ -100,8 +103,24 @@ class Voter:
         label = self._labels[best.label]
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
         if not best.is_ahead or is_unlikely or label in self._silenced:
-            return Vote(UNKNOWN, best.probability, centre)
-        return Vote(label, best.probability, best.since)
+            return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse())
+        return Vote(label, best.probability, best.since, coarse=self._coarse())
+
+    def _coarse(self) -> str:
+        """The coarse label of which the last windows are sure enough, together; else ``unknown``."""
+        thresholds = self._decision.coarse_unknown_below
+        if not thresholds:
+            return UNKNOWN
+        judged_from = self._recent[-1].centre - self._judged
+        rows = [each.probabilities for each in self._recent if each.centre > judged_from]
+        sums: dict[str, list[float]] = {}
+        for label, kind, column in zip(self._labels, self._kinds, zip(*rows, strict=True), strict=True):
+            # What nobody is to hear of speaks for no kind either.
+            if label not in self._silenced:
+                sums.setdefault(kind, []).extend(column)
+        means = {kind: math.fsum(values) / len(rows) for kind, values in sums.items()}
+        kind = max(means, key=means.__getitem__, default=UNKNOWN)
+        return kind if kind in thresholds and means[kind] >= thresholds[kind] else UNKNOWN
 
     def _mean(self) -> _Best:
         # fsum is exact: neither the order of the sum nor the machine decides a tie.
