@@ -185,8 +185,8 @@ def watch(folder: Path, **changes: object) -> Path:
 def test_spar_is_read_from_seglearns_file(tmp_path: Path) -> None:
     watch(tmp_path)
     first, second = spar.trials(tmp_path)
-    assert (first.label, first.subject, first.rate_hz) == ("pendulum", "7", 50.0)
-    assert (second.label, second.acc_g.shape, second.acc_g[0, 0]) == ("row", (50, 3), 0.25)
+    assert (first.label, first.subject, first.rate_hz) == ("pendulum", "07", 50.0)
+    assert (second.label, second.acc_g.shape, second.acc_g[0, 0]) == ("row", (50, 3), -0.25)
 
 
 class Evil:

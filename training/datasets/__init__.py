@@ -46,6 +46,8 @@ class Recording:
     """(n, 3) acceleration in g, gravity included, finite."""
     sampling_rate_hz: float
     """The recording device's nominal rate."""
+    dataset: str = ""
+    """Which data set it is of, where there are several."""
 
 
 def checked(place: object, recording: Recording) -> Recording:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import DatasetError, Recording, checked
+from training.datasets import DatasetError, Recording, Source, checked
 
 STANDARD_GRAVITY_MPS2 = 9.80665
 SAMPLING_RATE_HZ = 104.0
@@ -33,6 +33,16 @@ ATTRIBUTION = (
     "Matey-Sanz, M., Casteleyn, S. and Granell, C. (2023). Dataset of inertial measurements of "
     "smartphones and smartwatches for human activity recognition. Data in Brief, 109809. "
     "https://doi.org/10.1016/j.dib.2023.109809"
+)
+SOURCE = Source(
+    name=NAME,
+    licence=LICENCE,
+    attribution=(
+        f"{ATTRIBUTION}. Changes: only the watch's accelerometer was used; converted to g, resampled to a "
+        "regular grid and cut into windows."
+    ),
+    labels=LABELS,
+    limits=("- Getting up and sitting down take a second or two, less than a window: they are not told.",),
 )
 
 _HOW_TO_GET_IT = (

@@ -2,33 +2,40 @@
 
 Wijekoon, Wiratunga and Cooper (2019), CC BY 4.0. Read in the official layout, a folder or a tar archive of
 it: ``acw/SS/EE_acw_N.csv`` (a moment, then g) and ``dc_0.05_0.05/SS/EE_dc_N.csv`` (a moment, then 12 x 16
-depths from 0 to 1); one wall clock stamps both.
+depths from 0 to 1); one wall clock stamps both. Once read, the wrist is a trial, with or without the camera,
+and a recording.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import DatasetError, Source, Trial, checked_trial, tables
+from training.datasets import DatasetError, Recording, Source, Trial, checked, checked_trial, tables
 from training.datasets.members import first_of, members
 
 FRAME_SHAPE = (12, 16)
+SAMPLING_RATE_HZ = 100.0
+"""Nominal, of the wrist."""
 SOURCE = Source(
     name="MEx: multi-modal exercises dataset",
     licence="CC BY 4.0",
     attribution=(
         "Wijekoon, A., Wiratunga, N. and Cooper, K. (2019). MEx: Multi-modal exercises dataset for human "
-        "activity recognition. UCI Machine Learning Repository. https://doi.org/10.24432/C59K6T"
+        "activity recognition. UCI Machine Learning Repository. https://doi.org/10.24432/C59K6T. "
+        "Changes: resampled to a regular grid and cut into windows."
     ),
     labels=(
         "knee_rolling", "bridging", "pelvic_tilt", "bilateral_clam",
         "repeated_extension_in_lying", "prone_punches", "superman",
     ),
-    limits=("- Thirty people on a mat; exercises lie down, daily life stands.",),
+    limits=(
+        "- Thirty people on a mat; which way their sensor sat differed and is not recorded.",
+    ),
 )  # fmt: skip
 
 _HINT = (
@@ -36,6 +43,8 @@ _HINT = (
     "dc_0.05_0.05), or the archive mex-acw-dc.tar.xz of it, into the folder given with --data"
 )
 _PLACES = ("mex", "mex-acw-dc.tar.xz")
+# The sensor stamps whole milliseconds; a longer step than this is another recording.
+_PAUSE_S = 1.0
 
 
 def trials(folder: Path, *, window_s: float | None = None, depth: bool = False) -> list[Trial]:
@@ -60,6 +69,33 @@ def trials(folder: Path, *, window_s: float | None = None, depth: bool = False) 
     found = []
     for key in sorted(wrist):
         found.extend(_cut(f"{place}, {key}", key, wrist[key], camera.get(key), window_s))
+    return found
+
+
+def load(place: Path) -> list[Recording]:
+    """Every uninterrupted stretch of one exercise at the wrist, by subject and exercise.
+
+    Args:
+        place: The official folder, or an archive of it.
+
+    Raises:
+        DatasetError: Something is missing, damaged, empty or not finite.
+    """
+    found = []
+    for key, (t_s, acc_g) in sorted(_sensor(place, "acw", r"acw", columns=3).items()):
+        subject, exercise, _ = key.split("_")
+        bounds = [0, *(np.flatnonzero(np.diff(t_s) > _PAUSE_S) + 1).tolist(), len(t_s)]
+        for start, end in pairwise(bounds):
+            if end - start < 2:
+                continue
+            recording = Recording(
+                subject[1:],
+                int(exercise[1:]) - 1,
+                t_s[start:end] - t_s[start],
+                acc_g[start:end].astype(np.float32),
+                SAMPLING_RATE_HZ,
+            )
+            found.append(checked(f"{place}, {key}", recording))
     return found
 
 

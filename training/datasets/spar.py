@@ -2,7 +2,7 @@
 
 Burns et al. (2018), in the edition that the package seglearn carries (BSD-3): ``watch_dataset.npy``, a
 pickled dictionary, read by an unpickler that knows numpy's arrays and nothing else; a folder or tar
-archive holds it.
+archive holds it. Once read, each is a trial and a recording.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from training.datasets import DatasetError, Source, Trial, checked_trial
+from training.datasets import DatasetError, Recording, Source, Trial, checked, checked_trial
 from training.datasets.members import first_of, members
 
 RATE_HZ = 50.0
@@ -24,13 +24,14 @@ SOURCE = Source(
     licence="BSD-3-Clause (as part of seglearn)",
     attribution=(
         "Burns, D. M., Leung, N., Hardisty, M., Whyne, C. M., Henry, P. and McLachlin, S. (2018). Shoulder "
-        "physiotherapy exercise recognition. Physiological Measurement 39(7)."
+        "physiotherapy exercise recognition. Physiological Measurement 39(7). Changes: acceleration's "
+        "sign was turned to that of a device at rest; resampled to a regular grid and cut into windows."
     ),
     labels=(
         "pendulum", "abduction", "forward_elevation", "internal_rotation", "external_rotation", "trapezius",
         "row",
     ),
-    limits=("- Ten healthy people, twenty repetitions of an exercise a recording.",),
+    limits=("- Shoulder exercises were done by ten healthy people, twenty times each, as instructed.",),
 )  # fmt: skip
 
 _HINT = (
@@ -68,7 +69,40 @@ def trials(folder: Path) -> list[Trial]:
     Raises:
         DatasetError: The file is missing, damaged, holds more than arrays, or a value is not finite.
     """
-    place = first_of(folder, _PLACES, hint=_HINT)
+    return _found(first_of(folder, _PLACES, hint=_HINT))
+
+
+def load(place: Path) -> list[Recording]:
+    """One recording for each exercise and arm, by subject, exercise and side.
+
+    Args:
+        place: ``watch_dataset.npy``, or a folder or archive that holds it.
+
+    Raises:
+        DatasetError: As ``trials``.
+    """
+
+    def order(trial: Trial) -> tuple[str, int, int]:
+        return trial.subject, SOURCE.labels.index(trial.label), trial.repetition
+
+    return [
+        checked(
+            f"{place}, {trial.key}",
+            Recording(
+                trial.subject,
+                SOURCE.labels.index(trial.label),
+                np.arange(len(trial.acc_g)) / RATE_HZ,
+                trial.acc_g,
+                RATE_HZ,
+            ),
+        )
+        for trial in sorted(_found(place), key=order)
+    ]
+
+
+def _found(place: Path) -> list[Trial]:
+    if place.suffix == ".npy" and place.is_file():
+        return _read(str(place), place.read_bytes())
     for _, name, data in members(place, _PATH, hint=_HINT, max_bytes=_MAX_BYTES):
         return _read(f"{place}, {name}", data)
     raise DatasetError(place, f"watch_dataset.npy is not in it; {_HINT}")
@@ -99,9 +133,10 @@ def _read(where: str, data: bytes) -> list[Trial]:
         trial = Trial(
             key=f"r{number:03}_s{int(subjects[number]):02}_e{label}_{int(sides[number])}",
             label=SOURCE.labels[label],
-            subject=str(int(subjects[number])),
+            subject=f"{int(subjects[number]):02}",
             repetition=int(sides[number]) + 1,
-            acc_g=values[:, :3].astype(np.float32),
+            # iOS gives gravity, not what holds against it: a hanging left arm reads +1 g along x there.
+            acc_g=-values[:, :3].astype(np.float32),
             rate_hz=RATE_HZ,
             gyro_rad_s=values[:, 3:].astype(np.float32),
             placement="wrist",
