@@ -1,12 +1,13 @@
 """Augmentation of the acceleration, before encoding, so that images always come from the serving kernel.
 
-A watch sits a little turned on another wrist, another hand moves a little faster or stronger, another
-sensor is a little noisier; nothing else is invented.
+Only what happens between one watch and another: worn on the other wrist or a little turned, moved a little
+faster or stronger; a noisier, coarser, narrower or slower sensor, and a link that loses samples.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    mirror: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a window is worn on the other wrist (``mirrored``)."""
+    upside_down: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that the watch is strapped on the other way round: half a turn about the axis through
+    its face."""
     rotation_deg: float = Field(ge=0.0, le=180.0)
     """Standard deviation of the angle turned about a random axis."""
     scale: float = Field(ge=0.0, le=0.5)
@@ -29,6 +35,19 @@ class Augmentation(BaseModel):
     """Standard deviation of the logarithm of the speed, for the window as a whole and along it."""
     noise_g: float = Field(ge=0.0, le=1.0)
     """Standard deviation of white noise."""
+    slower: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that the sensor was slower: its samples as far apart as anything from one sample of the
+    window to ``slowest_samples``, read in between by straight lines, as the gateway does."""
+    slowest_samples: float = Field(default=2.0, ge=1.0, le=4.0)
+    jitter_samples: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Standard deviation of the error of a sample's time, clipped at half a sample."""
+    lossy: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that samples are lost, up to ``loss`` of them, and read in between by straight lines."""
+    loss: float = Field(default=0.05, ge=0.0, le=0.5)
+    ranges_g: tuple[Annotated[float, Field(ge=1.0, le=64.0)], ...] = ()
+    """One of these, drawn for each window, is where the sensor rails; none: as recorded."""
+    steps_g: tuple[Annotated[float, Field(ge=0.0, le=0.1)], ...] = ()
+    """One of these, drawn for each window, is what the sensor rounds to; none: as recorded."""
 
 
 def reach_samples(augmentation: Augmentation, n: int) -> int:
@@ -38,18 +57,125 @@ def reach_samples(augmentation: Augmentation, n: int) -> int:
 
 
 def augment(
-    segments: NDArray[np.float32], n: int, augmentation: Augmentation, rng: np.random.Generator
+    segments: NDArray[np.float32],
+    n: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    *,
+    available: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Vary (b, m, 3) segments, m = ``reach_samples``, into (b, 3, n) windows, C-contiguous float32, in g."""
-    windows = segments[:, :n] if augmentation.speed == 0.0 else _warp(segments, n, augmentation.speed, rng)
-    turned = np.einsum("bij,bnj->bin", _rotations(len(segments), augmentation.rotation_deg, rng), windows)
-    turned *= np.exp(augmentation.scale * rng.standard_normal((len(segments), 1, 1)))
-    turned += augmentation.noise_g * rng.standard_normal(turned.shape)
+    """Vary (b, m, 3) segments, m = ``reach_samples``, into (b, 3, n) windows, C-contiguous float32, in g.
+
+    A segment of which only ``available`` (b,) samples are real, at least n, is played no faster than they
+    allow.
+    """
+    batch = len(segments)
+    if available is None:
+        available = np.full(batch, segments.shape[1], np.int64)
+    how = augmentation
+    windows = segments[:, :n] if how.speed == 0.0 else _warp(segments, n, how.speed, rng, available)
+    turned = np.einsum("bij,bnj->bin", _rotations(batch, how.rotation_deg, rng), windows)
+    turned *= np.exp(how.scale * rng.standard_normal((batch, 1, 1)))
+    if how.mirror > 0.0:
+        turned = np.where(_some(rng, batch, how.mirror), mirrored(turned), turned)
+    if how.upside_down > 0.0:
+        turned = np.where(_some(rng, batch, how.upside_down), turned * _HALF_TURN, turned)
+    turned += how.noise_g * rng.standard_normal(turned.shape)
+    if how.slower > 0.0 or how.jitter_samples > 0.0:
+        turned = _resampled(turned, how, rng)
+    if how.lossy > 0.0:
+        rate = how.loss * rng.random((batch, 1)) * (rng.random((batch, 1)) < how.lossy)
+        turned = bridged(turned, rng.random((batch, n)) >= rate)
+    if how.ranges_g:
+        limit = rng.choice(how.ranges_g, size=(batch, 1, 1))
+        turned = np.clip(turned, -limit, limit)
+    if how.steps_g:
+        step = rng.choice(how.steps_g, size=(batch, 1, 1))
+        turned = np.where(step > 0.0, np.round(turned / np.maximum(step, 1e-9)) * step, turned)
     return np.ascontiguousarray(turned, dtype=np.float32)
 
 
+def mirrored(acc_g: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same movement of the other arm, with the watch on that wrist; (..., 3, n) acceleration.
+
+    A watch reads the same way up on either wrist: y points to 12 o'clock, away from the thumb, and z out
+    of the back of the hand, on the left as on the right. x points to 3 o'clock: to the hand on the left
+    wrist, to the elbow on the right. The plane that makes a left arm of a right one keeps what is up and
+    what is forward, and with it y and z, but the mirrored watch's x is the other watch's -x. So x changes
+    its sign, and nothing else. (No turn of the watch does that; of angular rate it would be y and z.)
+    """
+    other: NDArray[np.floating] = acc_g * _OTHER_WRIST
+    return other
+
+
+_OTHER_WRIST = np.array([-1.0, 1.0, 1.0])[:, np.newaxis]
+_HALF_TURN = np.array([-1.0, -1.0, 1.0])[:, np.newaxis]
+
+
+def bridged(windows: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(b, 3, n) windows in which only (b, n) ``kept`` samples came, read in between by straight lines.
+
+    The outermost samples always came: the stream goes on to both sides.
+    """
+    n = windows.shape[2]
+    kept = kept.copy()
+    kept[:, [0, -1]] = True
+    at = np.arange(n)
+    left = np.maximum.accumulate(np.where(kept, at, 0), axis=1)
+    right = np.minimum.accumulate(np.where(kept, at, n - 1)[:, ::-1], axis=1)[:, ::-1]
+    part = (at - left) / np.maximum(right - left, 1)
+    return _between(windows, left, right, part)
+
+
+def _resampled(
+    windows: NDArray[np.float64], how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """What is read of (b, 3, n) windows on their grid when the sensor's samples lie elsewhere."""
+    batch, _, n = windows.shape
+    at = np.arange(n)
+    step = np.where(
+        rng.random((batch, 1)) < how.slower, 1.0 + (how.slowest_samples - 1.0) * rng.random((batch, 1)), 1.0
+    )
+    # A phase only where the sensor's grid is another one.
+    phase = np.where(step > 1.0, rng.random((batch, 1)), 0.0) * step
+    count = np.floor((at - phase) / step)
+    values = []
+    for k in (count, count + 1):
+        sensed = np.clip(phase + k * step, 0.0, n - 1.0)
+        low = np.minimum(sensed.astype(np.int64), n - 2)
+        values.append(_between(windows, low, low + 1, sensed - low))
+    part = np.clip((at - phase) / step - count, 0.0, 1.0)
+    read: NDArray[np.float64] = values[0] + (values[1] - values[0]) * part[:, np.newaxis]
+    if how.jitter_samples > 0.0:
+        off = np.clip(how.jitter_samples * rng.standard_normal((batch, n)), -0.5, 0.5)
+        position = np.clip(at + off, 0.0, n - 1.0)
+        low = np.minimum(position.astype(np.int64), n - 2)
+        read = _between(read, low, low + 1, position - low)
+    return read
+
+
+def _between(
+    windows: NDArray[np.float64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    part: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(b, 3, n) values so far between two samples of each window, by (b, n) indices."""
+    low = np.take_along_axis(windows, left[:, np.newaxis], axis=2)
+    high = np.take_along_axis(windows, right[:, np.newaxis], axis=2)
+    return low + (high - low) * part[:, np.newaxis]
+
+
+def _some(rng: np.random.Generator, count: int, probability: float) -> NDArray[np.bool_]:
+    return rng.random((count, 1, 1)) < probability
+
+
 def _warp(
-    segments: NDArray[np.float32], n: int, deviation: float, rng: np.random.Generator
+    segments: NDArray[np.float32],
+    n: int,
+    deviation: float,
+    rng: np.random.Generator,
+    available: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Play each segment at its own, slowly changing speed; (b, n, 3)."""
     batch, m, _ = segments.shape
@@ -61,8 +187,10 @@ def _warp(
     along = knots[:, left] * (1.0 - (at - left)) + knots[:, left + 1] * (at - left)
     position = np.zeros((batch, n))
     np.cumsum(np.exp(overall + along), axis=1, out=position[:, 1:])
-    position += rng.random((batch, 1)) * (m - 1 - position[:, -1:])
-    low = np.minimum(position.astype(np.int64), m - 2)
+    last = available[:, np.newaxis] - 1.0
+    position *= np.minimum(1.0, last / position[:, -1:])
+    position += rng.random((batch, 1)) * (last - position[:, -1:])
+    low = np.clip(position.astype(np.int64), 0, m - 2)
     part = (position - low)[..., np.newaxis]
     row = np.arange(batch)[:, np.newaxis]
     warped: NDArray[np.float64] = segments[row, low] * (1.0 - part) + segments[row, low + 1] * part

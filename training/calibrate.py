@@ -60,6 +60,29 @@ def unknown_below(
     }
 
 
+def coarse_unknown_below(
+    means: NDArray[np.floating], truth: NDArray[np.int64], kinds: Sequence[str], *, errors: float
+) -> dict[str, float]:
+    """Per coarse label, the least threshold above which at most the part ``errors`` of windows are wrong.
+
+    Args:
+        means: (w, kinds) mean probabilities of windows of known activities.
+        truth: (w,) their true coarse labels.
+        kinds: The labels' names. One that is never sure enough gets none: it is not told alone.
+        errors: Part of the windows over a threshold that may be of another kind.
+    """
+    won = means.argmax(1)
+    thresholds = {}
+    for i, kind in enumerate(kinds):
+        order = np.flatnonzero(won == i)
+        order = order[np.argsort(-means[order, i])]
+        wrong = np.cumsum(truth[order] != i) / np.arange(1, len(order) + 1)
+        good = np.flatnonzero(wrong <= errors)
+        if len(good):
+            thresholds[kind] = math.floor(float(means[order[good[-1]], i]) * 1e4) / 1e4
+    return thresholds
+
+
 def _lower_quantile(values: NDArray[np.floating], share: float) -> float:
     # An observed value, so that "less than it" counts no more than the share; rounded down to read well.
     quantile = float(np.quantile(values, share, method="lower"))

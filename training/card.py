@@ -17,7 +17,7 @@ A ResNet18 that reads Gramian Angular Fields, {taught_by}.
 
 ## Data
 
-{attribution} Licence: {licence}.
+{data}
 
 Subjects learned from: {train}. Subjects who chose the temperature and the thresholds: {validation}
 ({validation_subjects}). Subjects judged below, who chose nothing: {test} ({test_subjects}). The last epoch
@@ -72,15 +72,14 @@ def write_card(
         chose: Subjects who chose temperature and thresholds.
     """
     smoothed, subjects = test.smoothed, test.subjects
-    signal, source = experiment.signal, experiment.source
+    signal, sources = experiment.signal, experiment.sources.values()
     return _CARD.format(
         name=experiment.name,
         precision=precision,
         labels=len(experiment.labels),
         window_s=signal.window_s,
         hop_s=signal.hop_samples / signal.sampling_rate_hz,
-        attribution=source.attribution,
-        licence=source.licence,
+        data="\n\n".join(f"{source.attribution} Licence: {source.licence}." for source in sources),
         taught_by=experiment.taught_by,
         train=len(learned),
         validation=len(chose),
@@ -94,7 +93,7 @@ def write_card(
         best_subject=max(subjects.values()),
         unknown=test.unknown,
         table=table(smoothed),
-        failures="\n".join([*_failures(smoothed), *source.limits]),
+        failures="\n".join([*_failures(smoothed), *(limit for source in sources for limit in source.limits)]),
     )
 
 

@@ -6,7 +6,7 @@ accuracy and recall, as some of the literature reports, it is not).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,6 +176,8 @@ class Judgement:
     """Each window on its own."""
     smoothed: Figures
     """Votes as the events are made of, none called unknown."""
+    coarse: Figures
+    """Each window on its own, at the coarse level: its probabilities are sums of those of its labels."""
     subjects: dict[str, float]
     """Accuracy by subject, each window on its own."""
     unknown: float
@@ -186,12 +188,44 @@ def judge(predictions: Predictions, *, labels: Sequence[str], decision: Decision
     """Figures of predictions under a manifest's decision parameters; windows are ``hop_s`` apart."""
     probabilities, truth = predictions.pooled()
     votes = vote(predictions, decision, labels, hop_s=hop_s)
+    to, kinds = coarse_level(labels, decision.coarse)
     return Judgement(
         windows=measure(probabilities, truth, labels),
+        coarse=measure(summed(probabilities, to), to[truth], kinds),
         smoothed=measure_votes(votes, truth, labels),
         subjects=subject_accuracies(predictions),
         unknown=float(1.0 - votes.sure.mean()),
     )
+
+
+def coarse_level(
+    labels: Sequence[str], coarse: Mapping[str, str]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Each label's (labels,) coarse index, and the coarse names; a label without one is its own."""
+    kinds = tuple(dict.fromkeys(coarse.get(label, label) for label in labels))
+    return np.array([kinds.index(coarse.get(label, label)) for label in labels], np.int64), kinds
+
+
+def summed(probabilities: NDArray[np.float32], to: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(w, labels) probabilities to (w, coarse) ones."""
+    sums = np.zeros((len(probabilities), int(to.max()) + 1), np.float64)
+    np.add.at(sums.T, to, probabilities.T)
+    # A float32 softmax may exceed 1 by its rounding.
+    coarse: NDArray[np.float32] = np.minimum(sums, 1.0).astype(np.float32)
+    return coarse
+
+
+def running_means(
+    predictions: Predictions, to: NDArray[np.int64], *, windows: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(w, coarse) mean probabilities of each window and those before it in its stretch; (w,) true labels."""
+    means = []
+    for rows in predictions.probabilities:
+        cumulated = np.cumsum(np.concatenate([np.zeros((1, int(to.max()) + 1)), summed(rows, to)]), axis=0)
+        first = np.maximum(np.arange(1, len(rows) + 1) - windows, 0)
+        last = np.arange(1, len(rows) + 1)
+        means.append((cumulated[last] - cumulated[first]) / (last - first)[:, np.newaxis])
+    return np.concatenate(means), predictions.pooled()[1]
 
 
 def table(figures: Figures) -> str:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.augment import Augmentation
-from training.datasets import Recording, Source, wisdm
+from training.collection import Collection
+from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from vskd_stream.errors import ConfigError
 from vskd_stream.image import ImageSpec
@@ -22,14 +23,6 @@ class Frozen(BaseModel):
     """A part of an experiment: nothing in it changes, and nothing unknown is in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DatasetChoice(Frozen):
-    """Which recordings are learned from."""
-
-    kind: Literal["wisdm"]
-    file: str = Field(min_length=1)
-    """Its name in the folder given with --data."""
 
 
 class Signal(Frozen):
@@ -59,6 +52,18 @@ class StudentChoice(Frozen):
     """Channels of the first stage; 64 makes it a ResNet18."""
     features: int = Field(default=300, ge=2, le=4096)
     """Size of the tap."""
+
+
+class EnsembleChoice(Frozen):
+    """Finished runs whose mean answer is learned from as well (``training.ensemble``)."""
+
+    runs: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    """Their folders, in the one that keeps all runs; same labels, images and windows, and nobody in them
+    from whom this one must not learn."""
+    weight: float = Field(default=0.7, ge=0.0, le=1.0)
+    """Of what they say; the rest is the labels'."""
+    temperature: float = Field(default=2.0, ge=0.1, le=100.0)
+    """By which both sides are softened."""
 
 
 class Fit(Frozen):
@@ -96,20 +101,24 @@ class Decisions(Frozen):
     minimum_s: dict[str, float] = {}
     hold_s: dict[str, float] = {}
     update_every_s: float
-    coarse: dict[str, str] = {}
+    coarse: dict[str, str] | Literal["taxonomy"] = {}
+    """"taxonomy": as ``training.taxonomy`` has it."""
     not_worn: Stillness | None = None
+    coarse_when_unknown: bool = False
+    """Whether an ``unknown`` activity is told to be of a kind where that is sure: thresholds are found at
+    the coarse level as well."""
     unknown_share: float = Field(ge=0.0, le=0.5)
     """At most this part of the validation windows, whose activity is known, becomes ``unknown``."""
 
     @model_validator(mode="after")
     def _decide(self) -> Self:
-        self.decision({})
+        self.decision({}, coarse={} if self.coarse == "taxonomy" else self.coarse)
         return self
 
-    def decision(self, unknown_below: dict[str, float]) -> Decision:
+    def decision(self, unknown_below: dict[str, float], *, coarse: dict[str, str]) -> Decision:
         """The manifest's, with thresholds per label."""
-        fields = self.model_dump(exclude={"unknown_share"})
-        return Decision.model_validate({**fields, "unknown_below": unknown_below})
+        fields = self.model_dump(exclude={"unknown_share", "coarse", "coarse_when_unknown"})
+        return Decision.model_validate({**fields, "coarse": coarse, "unknown_below": unknown_below})
 
 
 class Export(Frozen):
@@ -140,20 +149,35 @@ class Exportable(Frozen):
     @model_validator(mode="after")
     def _known_labels(self) -> Self:
         # Told here, not by the manifest after hours of training.
-        for name in ("minimum_s", "hold_s", "coarse"):
-            if strange := set(getattr(self.decisions, name)).difference(self.labels):
+        for name, named in (
+            ("minimum_s", self.decisions.minimum_s),
+            ("hold_s", self.decisions.hold_s),
+            ("coarse", self.coarse),
+        ):
+            if strange := set(named).difference(self.labels):
                 raise ValueError(f"decisions.{name} names {sorted(strange)}, which the data set does not")
         return self
 
     @property
-    def source(self) -> Source:
-        """Where the recordings come from."""
+    def sources(self) -> dict[str, Source]:
+        """Where the recordings come from, by the prefix of subjects' names."""
         raise NotImplementedError
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the model tells apart, in the order of its outputs."""
-        return self.source.labels
+        raise NotImplementedError
+
+    @property
+    def coarse(self) -> dict[str, str]:
+        """Per label the coarser one that it is a kind of, where there is one."""
+        if self.decisions.coarse == "taxonomy":
+            raise ValueError("decisions.coarse: the taxonomy knows nothing of this data set; name the labels")
+        return self.decisions.coarse
+
+    def decision(self, unknown_below: dict[str, float]) -> Decision:
+        """The manifest's, with thresholds per label."""
+        return self.decisions.decision(unknown_below, coarse=self.coarse)
 
     @property
     def taught_by(self) -> str:
@@ -164,8 +188,24 @@ class Exportable(Frozen):
 class Experiment(Exportable):
     """Version 1 of configs/train/*.yaml, on sliding windows of recordings."""
 
-    dataset: DatasetChoice
+    dataset: Collection
     split: SubjectSplit
+    teacher: EnsembleChoice | None = None
+
+    @property
+    def coarse(self) -> dict[str, str]:
+        """Per label the coarser one that it is a kind of, where there is one."""
+        named = self.decisions.coarse
+        return self.dataset.coarse if named == "taxonomy" else named
+
+    @property
+    def taught_by(self) -> str:
+        """For the card."""
+        if self.teacher is None:
+            return super().taught_by
+        return (
+            f"taught by labels and by the mean answer of {len(self.teacher.runs)} others (no camera teacher)"
+        )
 
     @property
     def identity(self) -> str:
@@ -174,13 +214,18 @@ class Experiment(Exportable):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def source(self) -> Source:
-        """Where the recordings come from."""
-        return wisdm.SOURCE
+    def sources(self) -> dict[str, Source]:
+        """Where the recordings come from, by the prefix of subjects' names."""
+        return self.dataset.sources
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model tells apart, in the order of its outputs."""
+        return self.dataset.labels
 
     def recordings(self, folder: Path) -> list[Recording]:
-        """Everything the data set holds; ``DatasetError`` if it is missing or damaged."""
-        return wisdm.load(folder / self.dataset.file)
+        """Everything that the data sets hold; ``DatasetError`` if one is missing or damaged."""
+        return self.dataset.recordings(folder)
 
 
 def load(path: Path) -> Experiment:

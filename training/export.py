@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from training.augment import Augmentation
 from training.bundling import write_bundle
-from training.calibrate import temperature, unknown_below
+from training.calibrate import coarse_unknown_below, temperature, unknown_below
 from training.card import write_card
 from training.datasets import Recording
-from training.evaluate import Judgement, Predictions, judge, predict, vote
+from training.evaluate import Judgement, Predictions, coarse_level, judge, predict, running_means, vote
 from training.experiment import Experiment, Exportable
 from training.graph import INPUT, OUTPUT, float32_graph, int8_graph
 from training.student import Student
@@ -37,6 +37,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 _BATCH = 32
 _CLEAR_MARGIN = 0.1
 _TELLING_MARGIN = 0.5
+_COARSE_ERRORS = 0.05
 _AS_RECORDED = Augmentation(rotation_deg=0.0, scale=0.0, speed=0.0, noise_g=0.0)
 
 
@@ -73,6 +74,7 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
         image=experiment.image,
         augmentation=_AS_RECORDED,
         seed=experiment.seed,
+        weights=experiment.dataset.weights,
     )
     rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
     calibration, _ = supply.draw(rng, experiment.export.calibration_windows)
@@ -132,6 +134,7 @@ def _export(
     experiment: Exportable, graph: bytes, *, precision: Precision, path: Path, found: Material
 ) -> Exported:
     threads, decisions = experiment.fit.threads, experiment.decisions
+    hop_s = experiment.signal.hop_s
     session = _ort.open_session(graph, threads=threads)
 
     def logits(windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,16 +146,20 @@ def _export(
     divisor = temperature(*scores.pooled())
     scaled = Predictions(found.validation, [softmax(part / divisor) for part in scores.probabilities])
     # A first time without thresholds, to find them.
-    lenient = decisions.decision(dict.fromkeys(experiment.labels, 0.0))
+    lenient = experiment.decision(dict.fromkeys(experiment.labels, 0.0))
     votes = vote(scaled, lenient, experiment.labels, hop_s=experiment.signal.hop_s)
     won, probabilities = votes.labels[votes.sure], votes.probabilities[votes.sure]
-    decision = decisions.decision(
+    decision = experiment.decision(
         unknown_below(won, probabilities, experiment.labels, share=decisions.unknown_share)
     )
+    if decisions.coarse_when_unknown:
+        to, kinds = coarse_level(experiment.labels, experiment.coarse)
+        sums, truth = running_means(scaled, to, windows=max(1, round(decision.unknown_after_s / hop_s)))
+        thresholds = coarse_unknown_below(sums, to[truth], kinds, errors=_COARSE_ERRORS)
+        decision = decision.model_copy(update={"coarse_unknown_below": thresholds})
     goldens = golden_windows(scaled, experiment.export.golden_windows)
 
     def write(card: str) -> None:
-        source = experiment.source
         manifest = {
             "name": experiment.name,
             "labels": experiment.labels,
@@ -162,13 +169,18 @@ def _export(
             "decision": decision,
             "precision": precision,
             "golden_tolerance": experiment.export.golden_tolerance[precision],
-            "trained_on": (
+            "trained_on": tuple(
                 Dataset(
                     name=source.name,
                     licence=source.licence,
                     attribution=source.attribution,
-                    subjects=found.learned,
-                ),
+                    subjects=tuple(
+                        subject.removeprefix(prefix)
+                        for subject in found.learned
+                        if subject.startswith(prefix)
+                    ),
+                )
+                for prefix, source in experiment.sources.items()
             ),
             "card": card,
         }
@@ -177,7 +189,6 @@ def _export(
     def judged(stretches: Sequence[Stretch]) -> Judgement:
         classifier = Classifier(load(path), threads=threads)
         predictions = predict(classifier.classify, stretches)
-        hop_s = experiment.signal.hop_s
         return judge(predictions, labels=experiment.labels, decision=decision, hop_s=hop_s)
 
     write("")

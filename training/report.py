@@ -47,10 +47,13 @@ def report(experiment: TrialExperiment, *, table: Path, data: Path, runs: Path) 
     except (OSError, ValueError, KeyError) as error:
         raise ReportError(f"{table} cannot be read ({error}); run vskd-train compare first") from error
     metrics = _first_runs(runs / experiment.name, rows)
-    source, split = experiment.source, experiment.split
+    sources, split = experiment.sources.values(), experiment.split
     body = [
         f"<h1>{escape(experiment.name)}</h1>",
-        f"<p>{escape(source.name)}. {escape(source.attribution)} Licence: {escape(source.licence)}.</p>",
+        *(
+            f"<p>{escape(source.name)}. {escape(source.attribution)} Licence: {escape(source.licence)}.</p>"
+            for source in sources
+        ),
         f"<p>By {split.by}: {', '.join(split.train)} teach, {', '.join(split.test)} judge.</p>",
         "<p>The last epoch was taken, not the best.</p>",
         f"<p><code>{escape(found['command'])}</code></p>",

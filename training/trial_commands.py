@@ -70,11 +70,12 @@ def replay(experiment: TrialExperiment, *, data: Path, runs: Path, say: Say) -> 
     rates_hz = sorted({trial.rate_hz for trial in test})
     if len(rates_hz) != 1:
         raise ExportError(f"one device sends at one rate, and these trials have {rates_hz} Hz")
+    sources = experiment.sources.values()
     header = Header(
         created=datetime.fromtimestamp(0, UTC),
         tool="vskd-train",
-        attribution=experiment.source.attribution,
-        licence=experiment.source.licence,
+        attribution=" ".join(source.attribution for source in sources),
+        licence=", ".join(source.licence for source in sources),
         notes="Trials of one action each, one after another: where two meet nobody moved so.",
     )
     acc_g = np.concatenate([trial.acc_g for trial in test])

@@ -70,14 +70,14 @@ class TrialExperiment(Exportable):
         return METHODS[self.method]
 
     @property
-    def source(self) -> Source:
-        """Where the trials come from."""
-        return utd_mhad.SOURCE
+    def sources(self) -> dict[str, Source]:
+        """Where the trials come from; nobody's name has a prefix."""
+        return {"": utd_mhad.SOURCE}
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the model tells apart, in the order of its outputs."""
-        return utd_mhad.WRIST_LABELS if self.dataset.labels == "wrist" else self.source.labels
+        return utd_mhad.WRIST_LABELS if self.dataset.labels == "wrist" else utd_mhad.SOURCE.labels
 
     @property
     def taught_by(self) -> str:

@@ -6,7 +6,7 @@ what ``augment`` did to the acceleration, and by nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,28 +66,39 @@ class RandomWindows:
         image: ImageSpec,
         augmentation: Augmentation,
         seed: int,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
+        """Of the data sets that have a label each gives as many of its windows as its weight says."""
         self._n = signal.window_samples
         self._image = image
         self._augmentation = augmentation
         self._seed = seed
         self._reach = reach_samples(augmentation, self._n)
         pieces: list[NDArray[np.float32]] = []
-        starts: dict[int, list[NDArray[np.int64]]] = {}
+        starts: dict[int, dict[str, list[NDArray[np.int64]]]] = {}
+        ends: list[NDArray[np.int64]] = []
         position = 0
         for recording in recordings:
             for block in resample(recording, signal):
-                count = len(block.acc_g) - self._reach + 1
+                count = len(block.acc_g) - self._n + 1
                 if count > 0:
                     offsets = np.arange(position, position + count, dtype=np.int64)
-                    starts.setdefault(recording.label, []).append(offsets)
+                    starts.setdefault(recording.label, {}).setdefault(recording.dataset, []).append(offsets)
                     pieces.append(block.acc_g)
                     position += len(block.acc_g)
+                    ends.append(np.full(len(block.acc_g), position, np.int64))
         if not pieces:
-            raise DatasetError("windows", f"no recording has the {self._reach} samples that a window needs")
+            raise DatasetError("windows", f"no recording has the {self._n} samples that a window needs")
         self._acc_g = np.concatenate(pieces)
+        self._ends = np.concatenate(ends)
         self._labels = np.array(sorted(starts), np.int64)
-        self._starts = [np.concatenate(starts[label]) for label in sorted(starts)]
+        self._starts = [
+            [np.concatenate(found) for found in starts[label].values()] for label in sorted(starts)
+        ]
+        # Cumulated, so that one random number tells which data set a window comes from.
+        self._shares = [
+            _cumulated([(weights or {}).get(name, 1.0) for name in starts[label]]) for label in sorted(starts)
+        ]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -108,6 +119,19 @@ class RandomWindows:
     def draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(count, 3, n) augmented windows and their (count,) labels."""
         classes = rng.integers(len(self._labels), size=count)
-        starts = np.array([self._starts[c][rng.integers(len(self._starts[c]))] for c in classes])
-        segments = self._acc_g[starts[:, np.newaxis] + np.arange(self._reach)]
-        return augment(segments, self._n, self._augmentation, rng), self._labels[classes]
+        drawn = []
+        for c in classes:
+            # The last share may miss 1 by its rounding.
+            sets = self._starts[c]
+            of_set = sets[min(int(np.searchsorted(self._shares[c], rng.random())), len(sets) - 1)]
+            drawn.append(of_set[rng.integers(len(of_set))])
+        starts = np.array(drawn)
+        places = starts[:, np.newaxis] + np.arange(self._reach)
+        segments = self._acc_g[np.minimum(places, self._ends[starts][:, np.newaxis] - 1)]
+        available = np.minimum(self._ends[starts] - starts, self._reach)
+        windows = augment(segments, self._n, self._augmentation, rng, available=available)
+        return windows, self._labels[classes]
+
+
+def _cumulated(weights: Sequence[float]) -> NDArray[np.float64]:
+    return np.cumsum(np.array(weights) / sum(weights))

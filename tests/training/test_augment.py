@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.augment import Augmentation, augment, reach_samples
+from training.augment import Augmentation, augment, bridged, mirrored, reach_samples
 
 NONE = Augmentation(rotation_deg=0.0, scale=0.0, speed=0.0, noise_g=0.0)
 N = 50
@@ -62,3 +64,58 @@ def test_the_same_generator_makes_the_same_windows() -> None:
     m = reach_samples(strong, N)
     first, second = (augment(segments(m), N, strong, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_the_other_wrist_changes_the_sign_of_the_axis_along_the_arm_and_of_no_other() -> None:
+    made = augment(segments(N), N, NONE.model_copy(update={"mirror": 1.0}), np.random.default_rng(1))
+    as_is = segments(N).transpose(0, 2, 1)
+    assert np.array_equal(made[:, 0], -as_is[:, 0])
+    assert np.array_equal(made[:, 1:], as_is[:, 1:])
+    assert np.array_equal(mirrored(mirrored(as_is)), as_is)
+
+
+def test_a_watch_strapped_on_upside_down_keeps_the_axis_through_its_face() -> None:
+    made = augment(segments(N), N, NONE.model_copy(update={"upside_down": 1.0}), np.random.default_rng(1))
+    as_is = segments(N).transpose(0, 2, 1)
+    assert np.array_equal(made[:, 2], as_is[:, 2])
+    assert np.array_equal(made[:, :2], -as_is[:, :2])
+
+
+def test_ranges_and_steps_are_those_given() -> None:
+    how = NONE.model_copy(update={"ranges_g": (1.0,), "steps_g": (0.25,)})
+    made = augment(segments(N), N, how, np.random.default_rng(1))
+    assert np.abs(made).max() == 1.0
+    assert np.array_equal(made, np.round(made * 4) / 4)
+
+
+def test_a_straight_line_survives_lost_samples_and_slower_sensors() -> None:
+    ramp = np.broadcast_to(np.arange(N, dtype=np.float32)[:, np.newaxis], (40, N, 3))
+    for changes in ({"lossy": 1.0, "loss": 0.4}, {"slower": 1.0, "slowest_samples": 2.0}):
+        made = augment(ramp, N, NONE.model_copy(update=changes), np.random.default_rng(1))
+        inner = made[:, :, 3:-3]
+        assert inner == pytest.approx(np.broadcast_to(np.arange(3, N - 3), inner.shape), abs=1e-4)
+    lost = augment(segments(N), N, NONE.model_copy(update={"lossy": 1.0}), np.random.default_rng(1))
+    assert not np.array_equal(lost, segments(N).transpose(0, 2, 1))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
+def test_lost_samples_lie_on_the_line_between_those_that_came(seed: int, rate: float) -> None:
+    rng = np.random.default_rng(seed)
+    windows, kept = rng.standard_normal((3, 3, 20)), rng.random((3, 20)) >= rate
+    made = bridged(windows, kept)
+    kept[:, [0, -1]] = True
+    for window, mask, result in zip(windows, kept, made, strict=True):
+        at = np.flatnonzero(mask)
+        wanted = np.stack([np.interp(np.arange(20), at, axis[at]) for axis in window])
+        np.testing.assert_allclose(result, wanted, atol=1e-12)
+
+
+def test_a_short_recording_is_played_no_faster_than_it_lasts() -> None:
+    warp = NONE.model_copy(update={"speed": 0.3})
+    m = reach_samples(warp, N)
+    ramp = np.minimum(np.arange(m, dtype=np.float32), N + 1)[:, np.newaxis]
+    padded = np.broadcast_to(ramp, (300, m, 3))
+    available = np.full(300, N + 2, np.int64)
+    made = augment(padded, N, warp, np.random.default_rng(1), available=available)
+    assert made.max() <= N + 1
+    assert (np.diff(made, axis=2) > 0.0).all()

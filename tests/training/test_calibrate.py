@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.calibrate import temperature, unknown_below
+from training.calibrate import coarse_unknown_below, temperature, unknown_below
 
 LABELS = ("a", "b", "c")
 
@@ -45,3 +45,10 @@ def test_a_label_that_never_wins_takes_the_threshold_of_all() -> None:
     won, probabilities = np.array([0, 0, 1]), np.array([0.5, 0.9, 0.6], np.float32)
     thresholds = unknown_below(won, probabilities, LABELS, share=0.0)
     assert thresholds == {"a": 0.5, "b": pytest.approx(0.6, abs=1e-3), "c": 0.5}
+
+
+def test_a_coarse_threshold_lets_through_no_more_errors_than_allowed() -> None:
+    means = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.3, 0.7]])
+    truth = np.array([0, 0, 1, 0, 0])
+    assert coarse_unknown_below(means, truth, ("a", "b"), errors=0.0) == {"a": 0.8}
+    assert coarse_unknown_below(means, truth, ("a", "b"), errors=0.25) == {"a": 0.6}

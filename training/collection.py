@@ -1,0 +1,198 @@
+"""Which recordings are learned from: one data set with its own labels, or several that share a taxonomy.
+
+Whoever is heard in the shipped demo recording is in none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training import demo, taxonomy
+from training.datasets import Recording, Source, dsads, geotec, mex, spar, wisdm
+
+Kind = Literal["wisdm", "dsads", "geotec", "mex", "spar"]
+
+_JOINED_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How a data set is read, and what it is."""
+
+    source: Source
+    load: Callable[[Path], list[Recording]]
+
+
+def _without_the_demo(place: Path) -> list[Recording]:
+    return [recording for recording in geotec.load(place) if recording.subject != demo.SUBJECT]
+
+
+LOADERS: dict[Kind, Loader] = {
+    "wisdm": Loader(wisdm.SOURCE, wisdm.load),
+    "dsads": Loader(dsads.SOURCE, dsads.load),
+    "geotec": Loader(geotec.SOURCE, _without_the_demo),
+    "mex": Loader(mex.SOURCE, mex.load),
+    "spar": Loader(spar.SOURCE, spar.load),
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OneSet(_Frozen):
+    """One data set, with its own labels and subjects."""
+
+    kind: Kind
+    file: str = Field(min_length=1)
+    """Its name in the folder given with --data."""
+    leave_out: tuple[str, ...] = ()
+    """Labels that are not learned: strangers, to see whether the model knows what it does not know."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        _check(self.leave_out, LOADERS[self.kind].source.labels)
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of ``Recording.label``."""
+        return tuple(label for label in LOADERS[self.kind].source.labels if label not in self.leave_out)
+
+    @property
+    def coarse(self) -> dict[str, str]:
+        """What the taxonomy says each label is a kind of, where it knows."""
+        meaning = taxonomy.MEANING[self.kind]
+        return {label: taxonomy.COARSE_OF[name] for label in self.labels if (name := meaning[label])}
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """By the prefix of its subjects' names."""
+        return {"": LOADERS[self.kind].source}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How often a window of a label is drawn from a data set, relative to the others that have it."""
+        return {}
+
+    def recordings(self, folder: Path, *, left_out: bool = False) -> list[Recording]:
+        """All recordings of the labels that are learned, or (labelled -1) of those that are not.
+
+        Raises:
+            DatasetError: The data set is missing or damaged.
+        """
+        loader = LOADERS[self.kind]
+        names = loader.source.labels
+        return _relabelled(
+            loader.load(folder / self.file),
+            [self.labels.index(name) if name in self.labels else None for name in names],
+            left_out=left_out,
+        )
+
+
+class WeightedSet(_Frozen):
+    """One of several data sets."""
+
+    kind: Kind
+    file: str = Field(min_length=1)
+    weight: float = Field(default=1.0, gt=0.0, le=100.0)
+    """How often a window of a label is drawn from here, relative to the other sets that have the label."""
+
+
+class SeveralSets(_Frozen):
+    """Several data sets, their labels merged by the taxonomy; a subject's name is ``kind/name``."""
+
+    kind: Literal["merged"]
+    sets: tuple[WeightedSet, ...] = Field(min_length=1)
+    leave_out: tuple[str, ...] = ()
+    """Merged labels that are not learned."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if len({each.kind for each in self.sets}) != len(self.sets):
+            raise ValueError("a data set is named twice")
+        _check(self.leave_out, taxonomy.NAMES)
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the taxonomy's order: what some set has."""
+        had = {name for each in self.sets for name in taxonomy.MEANING[each.kind].values()}
+        return tuple(name for name in taxonomy.NAMES if name in had and name not in self.leave_out)
+
+    @property
+    def coarse(self) -> dict[str, str]:
+        """The taxonomy's coarse level."""
+        return {label: taxonomy.COARSE_OF[label] for label in self.labels}
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """By the prefix of its subjects' names."""
+        return {f"{each.kind}/": LOADERS[each.kind].source for each in self.sets}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By ``Recording.dataset``."""
+        return {each.kind: each.weight for each in self.sets}
+
+    def recordings(self, folder: Path, *, left_out: bool = False) -> list[Recording]:
+        """As ``OneSet.recordings``, of all sets; where a person goes on with what merges, that is one."""
+        found = []
+        for each in self.sets:
+            loader = LOADERS[each.kind]
+            meaning = taxonomy.MEANING[each.kind]
+            merged = [meaning[own] for own in loader.source.labels]
+            # What the taxonomy leaves out is neither learned nor a stranger: it is of no class.
+            classes = [self.labels.index(name) if name in self.labels else None for name in merged]
+            recordings = [
+                replace(recording, subject=f"{each.kind}/{recording.subject}", dataset=each.kind)
+                for recording in loader.load(folder / each.file)
+                if merged[recording.label] is not None
+            ]
+            found += joined(_relabelled(recordings, classes, left_out=left_out))
+        return found
+
+
+Collection = Annotated[OneSet | SeveralSets, Field(discriminator="kind")]
+
+
+def joined(recordings: Sequence[Recording]) -> list[Recording]:
+    """Recordings of which no two go on where the one before stops, with the same label and person."""
+    runs = [[recording] for recording in recordings[:1]]
+    for before, after in pairwise(recordings):
+        is_same = (before.subject, before.label) == (after.subject, after.label)
+        if is_same and 0.0 < after.t_s[0] - before.t_s[-1] < _JOINED_S:
+            runs[-1].append(after)
+        else:
+            runs.append([after])
+    return [
+        replace(
+            run[0],
+            t_s=np.concatenate([recording.t_s for recording in run]),
+            acc_g=np.concatenate([recording.acc_g for recording in run]),
+        )
+        for run in runs
+    ]
+
+
+def _relabelled(
+    recordings: Sequence[Recording], classes: Sequence[int | None], *, left_out: bool
+) -> list[Recording]:
+    found = []
+    for recording in recordings:
+        label = classes[recording.label]
+        if (label is None) == left_out:
+            found.append(replace(recording, label=-1 if label is None else label))
+    return found
+
+
+def _check(leave_out: Sequence[str], labels: Sequence[str]) -> None:
+    if strange := sorted(set(leave_out) - set(labels)):
+        raise ValueError(f"leave_out names {strange}, which are no labels here")
