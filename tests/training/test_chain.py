@@ -167,3 +167,11 @@ def test_a_student_without_its_teacher_is_told_how_to_get_one(
     (tmp_path / "data").symlink_to(data)
     assert cli.main(arguments("compare", tmp_path, "--methods", "kd", "--seeds", "1")) == 1
     assert "train it: vskd-train teacher" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("unknown",), ("evaluate", "--stream"), ("evaluate", "--robustness")])
+def test_whole_trials_are_not_judged_as_streams(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(command[0], tmp_path, *command[1:])) == 1
+    assert "whole trials hold no streams" in capsys.readouterr().err

@@ -9,11 +9,11 @@ import yaml
 
 from tests.training import toys
 from training import experiment as experiments
-from training import trial_experiment
+from training import folds, trial_experiment
 from training.teachers import experiment as teachers
 from vskd_stream.errors import ConfigError
 
-CONFIGS = sorted(toys.SMOKE.parent.glob("*.yaml"))
+CONFIGS = [path for path in sorted(toys.SMOKE.parent.glob("*.yaml")) if not folds.is_study(path)]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -31,7 +31,7 @@ def test_every_shipped_experiment_loads_and_bears_its_files_name(path: Path) -> 
 def changed(tmp_path: Path, **sections: object) -> Path:
     document = yaml.safe_load(toys.SMOKE.read_text())
     for name, section in sections.items():
-        document[name] = document[name] | section if isinstance(section, dict) else section
+        document[name] = document.get(name, {}) | section if isinstance(section, dict) else section
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
@@ -87,3 +87,18 @@ def test_the_identity_changes_with_what_the_weights_depend_on_and_with_nothing_e
     assert experiments.load(changed(tmp_path, seed=2)).identity != identity
     assert experiments.load(changed(tmp_path, fit={"epochs": 9})).identity != identity
     assert experiments.load(changed(tmp_path, signal={"hop_samples": 5})).identity != identity
+
+
+def test_whole_trials_have_no_taxonomy(tmp_path: Path) -> None:
+    document = yaml.safe_load((toys.SMOKE.parent / "utd-mhad-smoke.yaml").read_text())
+    document["decisions"]["coarse"] = "taxonomy"
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError, match="the taxonomy knows nothing of this data set"):
+        trial_experiment.load(path)
+
+
+def test_the_card_says_who_taught(tmp_path: Path) -> None:
+    assert toys.smoke_experiment().taught_by == "taught from labels alone (no camera teacher)"
+    taught = experiments.load(changed(tmp_path, teacher={"runs": ["a", "b"]}))
+    assert "the mean answer of 2 others" in taught.taught_by

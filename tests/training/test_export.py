@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.training import toys
-from training import cli
+from training import cli, recording_commands
 from training.datasets import wisdm
 from training.evaluate import Predictions
 from training.export import ExportError, export, golden_windows, material, softmax
@@ -59,7 +59,11 @@ def test_the_manifest_carries_the_experiment(place: Path) -> None:
     assert manifest.hop_samples == experiment.signal.hop_samples
     assert manifest.sampling_rate_hz == experiment.signal.sampling_rate_hz
     assert manifest.max_gap_s == experiment.signal.max_gap_s
-    assert manifest.decision == experiment.decisions.decision(manifest.decision.unknown_below)
+    thresholds = manifest.decision.coarse_unknown_below
+    assert thresholds
+    assert manifest.decision == experiment.decision(manifest.decision.unknown_below).model_copy(
+        update={"coarse_unknown_below": thresholds}
+    )
     assert set(manifest.decision.unknown_below) == set(manifest.labels)
     (dataset,) = manifest.trained_on
     assert dataset.subjects == experiment.split.train
@@ -104,7 +108,7 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = toys.smoke_experiment()
-    task = cli.make_task(experiment)
+    task = recording_commands.make_task(experiment)
     checkpoint = place / "runs" / NAME / "checkpoint.pt"
     restore(task, checkpoint=checkpoint, identity=experiment.identity, epochs=3)
     damaged = copy.deepcopy(task.student)

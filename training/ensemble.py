@@ -1,0 +1,92 @@
+"""Finished students teach another one: their mean answer, softened, stands beside the labels.
+
+Hinton, Vinyals and Dean (2015). What is shipped costs what one student costs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
+from torch import Tensor, nn
+
+from training.fit import FitError, restore
+from training.student import Student, Supervised
+
+if TYPE_CHECKING:
+    from training.experiment import Experiment
+
+RECORD = "experiment.json"
+"""In a run's folder: what it learned, for whoever learns from it."""
+
+
+class Taught(Supervised):
+    """Labels, and the mean of frozen teachers that see the very same images."""
+
+    def __init__(
+        self,
+        student: Student,
+        teachers: Sequence[Student],
+        *,
+        label_smoothing: float,
+        weight: float,
+        temperature: float,
+    ) -> None:
+        super().__init__(student, label_smoothing=label_smoothing)
+        # In a plain list: their weights are no part of what is learned, nor of its checkpoints.
+        self._teachers = [teacher.eval().requires_grad_(requires_grad=False) for teacher in teachers]
+        self._weight = weight
+        self._temperature = temperature
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """As ``Supervised``, with ``weight`` of the loss given to the divergence from the teachers."""
+        result = super().forward(images, labels)
+        with torch.no_grad():
+            soft = torch.stack(
+                [(teacher(images).float() / self._temperature).softmax(1) for teacher in self._teachers]
+            ).mean(0)
+        told = (result["logits"] / self._temperature).log_softmax(1)
+        divergence = F.kl_div(told, soft, reduction="batchmean") * self._temperature**2
+        return result | {"loss": (1.0 - self._weight) * result["loss"] + self._weight * divergence}
+
+
+def record(experiment: Experiment, run: Path) -> None:
+    """Leave beside the checkpoint what it is of."""
+    run.mkdir(parents=True, exist_ok=True)
+    document = {"identity": experiment.identity, "experiment": experiment.model_dump(mode="json")}
+    (run / RECORD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def teachers(experiment: Experiment, runs: Path) -> list[Student]:
+    """The finished students that the experiment names; ``FitError`` if one is not there or does not fit."""
+    found = []
+    for name in experiment.teacher.runs if experiment.teacher else ():
+        try:
+            document = json.loads((runs / name / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FitError(f"teacher {runs / name} cannot be read ({error}): train it first") from error
+        taught = type(experiment).model_validate(document["experiment"])
+        for what in ("labels", "image", "signal"):
+            if getattr(taught, what) != getattr(experiment, what):
+                raise FitError(f"teacher {runs / name} has another {what} than its student")
+        if strangers := sorted(set(taught.split.train) - set(experiment.split.train)):
+            raise FitError(f"teacher {runs / name} learned from {strangers}, from whom the student must not")
+        student = Student(
+            channels=taught.image.channels,
+            classes=len(taught.labels),
+            width=taught.student.width,
+            features=taught.student.features,
+        )
+        task: nn.Module = Supervised(student, label_smoothing=0.0)
+        restore(
+            task,
+            checkpoint=runs / name / "checkpoint.pt",
+            identity=document["identity"],
+            epochs=taught.fit.epochs,
+        )
+        found.append(student)
+    return found

@@ -1,0 +1,213 @@
+"""What ``vskd-train`` does with an experiment on sliding windows of recordings."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import days, ensemble, folds, robustness, unknown
+from training.card import smoothing_of
+from training.ensemble import Taught
+from training.evaluate import Judgement, judge, predict, table
+from training.experiment import Experiment
+from training.export import PRECISIONS, bundle_path, export, material
+from training.fit import fit, restore
+from training.student import Student, Supervised, parameters
+from training.trial_run import write
+from training.windows import RandomWindows, cut
+from vskd_stream.bundle import load
+from vskd_stream.classify import Classifier
+from vskd_stream.errors import ConfigError
+from vskd_stream.image import encode_batch
+
+Say = Callable[[str], None]
+
+_WATCHED_WINDOWS = 1500
+_WATCHED_BATCH = 64
+_TOOLS = ("vskd-stream", "torch", "onnx", "onnxruntime", "numpy", "numba")
+
+
+def make_task(experiment: Experiment) -> Supervised:
+    """The experiment's task with fresh weights, a function of the seed alone."""
+    torch.manual_seed(experiment.seed)
+    student = Student(
+        channels=experiment.image.channels,
+        classes=len(experiment.labels),
+        width=experiment.student.width,
+        features=experiment.student.features,
+    )
+    return Supervised(student, label_smoothing=experiment.fit.label_smoothing)
+
+
+def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say) -> Student:
+    """Teach the experiment's student; ``run`` keeps the checkpoint. ``runs`` holds its teachers' runs."""
+    recordings = experiment.recordings(data)
+    supply = RandomWindows(
+        experiment.split.select(recordings, "train"),
+        signal=experiment.signal,
+        image=experiment.image,
+        augmentation=experiment.augmentation,
+        seed=experiment.seed,
+        weights=experiment.dataset.weights,
+    )
+    stretches = cut(experiment.split.select(recordings, "validation"), experiment.signal)
+    windows = np.concatenate([stretch.windows for stretch in stretches])
+    labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
+    watched = slice(None, None, max(1, len(windows) // _WATCHED_WINDOWS))
+    images = torch.from_numpy(encode_batch(np.ascontiguousarray(windows[watched]), spec=experiment.image))
+    task = make_task(experiment)
+    if experiment.teacher is not None:
+        task = Taught(
+            task.student,
+            ensemble.teachers(experiment, runs),
+            label_smoothing=experiment.fit.label_smoothing,
+            weight=experiment.teacher.weight,
+            temperature=experiment.teacher.temperature,
+        )
+    ensemble.record(experiment, run)
+
+    def watch() -> str:
+        # For the reader of the log only: the last epoch is taken, whatever this says.
+        task.eval()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            parts = torch.split(images, _WATCHED_BATCH)
+            answers = torch.cat([task.student(part).argmax(1) for part in parts]).numpy()
+        return f"  validation {np.mean(answers == labels[watched]):.4f}"
+
+    fit(
+        task,
+        batches=lambda epoch: supply.epoch(
+            epoch, batches=experiment.fit.batches, batch_size=experiment.fit.batch_size
+        ),
+        settings=experiment.fit,
+        seed=experiment.seed,
+        checkpoint=_checkpoint(run),
+        identity=experiment.identity,
+        say=say,
+        after_epoch=watch,
+    )
+    return task.student
+
+
+def finished(experiment: Experiment, *, run: Path) -> Student:
+    """The learned student; ``FitError`` if there is none."""
+    task = make_task(experiment)
+    restore(
+        task,
+        checkpoint=_checkpoint(run),
+        identity=experiment.identity,
+        epochs=experiment.fit.epochs,
+    )
+    torch.set_num_threads(experiment.fit.threads)
+    return task.student
+
+
+def export_bundles(experiment: Experiment, *, data: Path, run: Path, say: Say) -> None:
+    """Turn the learned student into bundles beside its checkpoint."""
+    student = finished(experiment, run=run)
+    found = material(experiment, experiment.recordings(data))
+    export(experiment, student, found, run=run, say=say)
+
+
+def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
+    """Judge both bundles on the test subjects through the serving path; write a file of figures."""
+    stretches = cut(experiment.split.select(experiment.recordings(data), "test"), experiment.signal)
+    judged = {}
+    for precision in PRECISIONS:
+        path = bundle_path(experiment, precision, run=run)
+        bundle = load(path)
+        classifier = Classifier(bundle, threads=experiment.fit.threads)
+        judgement = judge(
+            predict(classifier.classify, stretches),
+            labels=bundle.manifest.labels,
+            decision=bundle.manifest.decision,
+            hop_s=experiment.signal.hop_s,
+        )
+        say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
+        judged[precision] = {
+            "bundle_sha256": bundle.sha256,
+            "bundle_bytes": path.stat().st_size,
+            "temperature": bundle.manifest.temperature,
+            "unknown_below": bundle.manifest.decision.unknown_below,
+            "test": asdict(judgement),
+        }
+    document = {
+        "experiment": experiment.model_dump(mode="json"),
+        "identity": experiment.identity,
+        "commands": [
+            f"vskd-train {command} --config configs/train/{experiment.name}.yaml --data DIR"
+            for command in ("train", "export", "evaluate")
+        ],
+        "seed": experiment.seed,
+        "parameters": parameters(make_task(experiment).student),
+        "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in _TOOLS},
+        "processor": platform.machine(),
+        "bundles": judged,
+    }
+    _write(results / f"{experiment.name}.json", document, say=say)
+
+
+def judge_folds(
+    config: Path, *, only: Sequence[str], data: Path, runs: Path, results: Path, say: Say
+) -> None:
+    """Train and judge a study; write a file of figures."""
+    study = folds.load(config)
+    if strange := sorted(set(only) - set(study.variants)):
+        raise ConfigError(config, [f"variants: {strange} are not in it"])
+
+    def learn(experiment: Experiment, data: Path, run: Path) -> Student:
+        return train(experiment, data=data, run=run, runs=runs, say=say)
+
+    found = folds.run(study, data=data, runs=runs, train=learn, only=tuple(only), say=say)
+    _write(results / f"{study.name}.json", found, say=say)
+
+
+def judge_unknown(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
+    """Compare scores of strangeness on labels that were left out; write a file of figures."""
+    found = unknown.compare(experiment, finished(experiment, run=run), data=data, say=say)
+    _write(results / f"{experiment.name}-unknown.json", found, say=say)
+
+
+def judge_days(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
+    """Play the test subjects' days through both bundles; write a file of figures."""
+    bundles: dict[str, Path] = {
+        precision: bundle_path(experiment, precision, run=run) for precision in PRECISIONS
+    }
+    found = days.evaluate(experiment, bundles, data=data, say=say)
+    _write(results / f"{experiment.name}-stream.json", found, say=say)
+
+
+def judge_robustness(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
+    """Judge the int8 bundle on other wrists and watches; write a file of figures."""
+    found = robustness.evaluate(experiment, bundle_path(experiment, "int8", run=run), data=data, say=say)
+    _write(results / f"{experiment.name}-robustness.json", found, say=say)
+
+
+def _write(target: Path, document: object, *, say: Say) -> None:
+    write(target, json.dumps(document, indent=1) + "\n")
+    say(f"written to {target}")
+
+
+def _checkpoint(run: Path) -> Path:
+    return run / "checkpoint.pt"
+
+
+def _text(precision: str, judgement: Judgement, *, smoothing: str) -> str:
+    rows = [f"\n{precision}, test subjects"]
+    for name, figures in (
+        ("single windows", judgement.windows),
+        (smoothing, judgement.smoothed),
+    ):
+        rows.append(
+            f"{name:>34}: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}, "
+            f"ECE {figures.ece:.4f}, {figures.windows} windows"
+        )
+    rows.append(f"would be unknown: {judgement.unknown:.4f}")
+    return "\n".join([*rows, table(judgement.smoothed)])
