@@ -329,8 +329,10 @@ async def cycles(stack: Stack, *, count: int) -> None:
                 await until(lambda: counts["lost"] + counts["failed"] == counts["connected"])
             assert counts["connected"] >= count
         tasks, handles, objects = (np.array(column) for column in zip(*counted, strict=True))
-        assert np.ptp(tasks) <= 2
-        assert np.ptp(handles) <= 2
+        half = len(counted) // 2
+        # One that is just ending may be counted at times; one that stays is counted ever after.
+        assert np.median(tasks[half:]) <= np.median(tasks[:half]) + 1
+        assert np.median(handles[half:]) <= np.median(handles[:half]) + 1
         if count >= 50:
             early, late = np.mean(objects[5:15]), np.mean(objects[-10:])
             print(f"{stack}: {count} cycles, objects {early:.0f} -> {late:.0f}, tasks {tasks[-1]}")
