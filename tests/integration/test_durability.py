@@ -1,7 +1,9 @@
 """No event is lost, whoever is killed: daemon and broker are processes, the disk is one.
 
 Short here. An hour with 50 kills, and an outage in which 46,080 events come (an hour of 64 devices that tell
-something every 5 s): ``VSKD_KILLS=50 VSKD_OUTAGE_ROUNDS=480 pytest tests/integration/test_durability.py -s -o timeout=1800``
+something every 5 s):
+
+    VSKD_KILLS=50 VSKD_OUTAGE_ROUNDS=480 pytest tests/integration/test_durability.py -s -o timeout=1800
 """
 
 from __future__ import annotations
