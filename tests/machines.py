@@ -6,6 +6,7 @@ writes goes to an overlay in memory. No network but the container's own loopback
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import os
@@ -13,10 +14,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 _PATIENCE_S = 120.0
 _POLL_S = 0.1
@@ -44,6 +45,7 @@ class Machine:
         self._environ = {**os.environ, "NAME": self._name, "ROOT": str(root), "SHARED": str(shared)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the machine)
         self._systemd = 0
+        self._journal_from_s = 0.0
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -73,39 +75,36 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside; its standard error is in its output."""
         done = subprocess.run(
-            [
-                "nsenter",
-                "-t",
-                str(self._systemd),
-                "-m",
-                "-u",
-                "-i",
-                "-n",
-                "-p",
-                "-C",
-                "-r",
-                "-w",
-                "--",
-                *command,
-            ],
+            [*self._inside("-p"), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
             input=stdin,
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "DEBIAN_FRONTEND": "noninteractive",
-                "LANG": "C.UTF-8",
-            },
+            env=_ENVIRON,
             timeout=_PATIENCE_S * 5,
         )
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
         return done
 
-    def write(self, path: str, text: str, *, mode: str = "644") -> None:
+    @contextlib.contextmanager
+    def beside(self, *command: str, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """Have a command run inside meanwhile; what has not ended by itself is ended with the block."""
+        # Not in its namespace of processes: entering that one forks, and what to end would be another.
+        process = subprocess.Popen(
+            [*self._inside(), *command], stdin=subprocess.PIPE, stdout=stdout, env=_ENVIRON
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def write(self, path: str, content: str | bytes, *, mode: str = "644") -> None:
         """Write a file inside."""
-        self.run("sh", "-c", f'umask 077; cat > "$0" && chmod {mode} "$0"', path, stdin=text, check=True)
+        encoded = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+        decode = f'umask 077; base64 --decode > "$0" && chmod {mode} "$0"'
+        self.run("sh", "-c", decode, path, stdin=encoded, check=True)
 
     def facts(self, unit: str) -> dict[str, str]:
         """What ``systemctl show`` tells of a unit."""
@@ -113,13 +112,21 @@ class Machine:
         return dict(line.partition("=")[::2] for line in told.splitlines())
 
     def journal(self, unit: str) -> str:
-        """What the unit has logged."""
-        return self.run("journalctl", "--unit", unit, "--no-pager", "--output", "cat").stdout
+        """What the unit has logged since the boot, or ``forget``."""
+        since = f"--since=@{self._journal_from_s:.6f}"
+        return self.run("journalctl", "--unit", unit, since, "--no-pager", "--output", "cat").stdout
+
+    def forget(self) -> None:
+        """Have ``journal`` tell only what comes from now on: a machine serves many tests."""
+        self._journal_from_s = time.time()
 
     def console(self) -> str:
         """What the container's console showed."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
+
+    def _inside(self, *more: str) -> list[str]:
+        return ["nsenter", "-t", str(self._systemd), "-m", "-u", "-i", "-n", "-C", "-r", "-w", *more, "--"]
 
     @property
     def _cgroup(self) -> Path:
@@ -158,6 +165,11 @@ class Machine:
         return not self._cgroup.exists()
 
 
+_ENVIRON = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "LANG": "C.UTF-8",
+}
 _BOOTED = {"running", "degraded"}
 _numbers = itertools.count()
 
