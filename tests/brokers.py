@@ -391,6 +391,8 @@ class Observer:
     ) -> None:
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
+        # paho leaves the pair that woke its thread to the collector, which calls that a leak.
+        self._client._reset_sockets(sockpair_only=True)
 
 
 async def retained(port: int, topic: str, **options: Any) -> bytes | None:
