@@ -7,23 +7,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from training.datasets import Source, Trial, utd_mhad
 from training.datasets.splits import TrialSplit
-from training.experiment import Fit
+from training.experiment import Fit, Frozen, read, validated
 from training.teachers.bninception import MULTIPLE_PX
 from training.teachers.depth import DepthView
 from training.teachers.skeleton import SkeletonView
-from vskd_stream.errors import ConfigError
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SkeletonChoice(_Frozen):
+class SkeletonChoice(Frozen):
     """A temporal convolution network on the skeleton."""
 
     kind: Literal["skeleton-tcn"]
@@ -33,7 +27,7 @@ class SkeletonChoice(_Frozen):
     view: SkeletonView
 
 
-class DepthChoice(_Frozen):
+class DepthChoice(Frozen):
     """The paper's multi-scale TRN on BN-Inception, with depth where the paper has RGB."""
 
     kind: Literal["depth-trn"]
@@ -51,7 +45,7 @@ class DepthChoice(_Frozen):
     view: DepthView
 
 
-class FusionChoice(_Frozen):
+class FusionChoice(Frozen):
     """The weighted mean of other teachers' log-probabilities; nothing is learned."""
 
     kind: Literal["fusion"]
@@ -62,7 +56,7 @@ class FusionChoice(_Frozen):
 Choice = Annotated[SkeletonChoice | DepthChoice | FusionChoice, Field(discriminator="kind")]
 
 
-class TrialsChoice(_Frozen):
+class TrialsChoice(Frozen):
     """Which trials are learned from and judged."""
 
     kind: Literal["utd_mhad"]
@@ -70,7 +64,7 @@ class TrialsChoice(_Frozen):
     """Only these; all by default."""
 
 
-class TeacherExperiment(_Frozen):
+class TeacherExperiment(Frozen):
     """Version 1 of configs/train/*-teacher-*.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -122,21 +116,10 @@ def load(path: Path, *, seed: int | None = None) -> TeacherExperiment:
     Raises:
         ConfigError: Names every problem.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            document = yaml.safe_load(file)
-        if seed is not None and isinstance(document, dict) and seed != document.get("seed"):
-            document = _of_seed(document, seed)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(path, [f"cannot be read: {error}"]) from error
-    try:
-        return TeacherExperiment.model_validate(document)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ConfigError(path, problems) from error
+    document = read(path)
+    if seed is not None and isinstance(document, dict) and seed != document.get("seed"):
+        document = _of_seed(document, seed)
+    return validated(TeacherExperiment, document, path)
 
 
 def _of_seed(document: dict[str, Any], seed: int) -> dict[str, Any]:
