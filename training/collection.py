@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from training import demo, taxonomy
 from training.datasets import Recording, Source, dsads, geotec, mex, spar, wisdm
+from training.documents import Frozen
 
 Kind = Literal["wisdm", "dsads", "geotec", "mex", "spar"]
 
@@ -43,11 +44,7 @@ LOADERS: dict[Kind, Loader] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OneSet(_Frozen):
+class OneSet(Frozen):
     """One data set, with its own labels and subjects."""
 
     kind: Kind
@@ -97,7 +94,7 @@ class OneSet(_Frozen):
         )
 
 
-class WeightedSet(_Frozen):
+class WeightedSet(Frozen):
     """One of several data sets."""
 
     kind: Kind
@@ -106,7 +103,7 @@ class WeightedSet(_Frozen):
     """How often a window of a label is drawn from here, relative to the other sets that have the label."""
 
 
-class SeveralSets(_Frozen):
+class SeveralSets(Frozen):
     """Several data sets, their labels merged by the taxonomy; a subject's name is ``kind/name``."""
 
     kind: Literal["merged"]

@@ -5,24 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from training.augment import Augmentation
 from training.collection import Collection
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
-from vskd_stream.errors import ConfigError
+from training.documents import Frozen, read, validated
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
-
-
-class Frozen(BaseModel):
-    """A part of an experiment: nothing in it changes, and nothing unknown is in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Signal(Frozen):
@@ -98,10 +91,10 @@ class Decisions(Frozen):
     margin: float = 0.0
     switch_after_s: float
     unknown_after_s: float = 10.0
-    minimum_s: dict[str, float] = {}
-    hold_s: dict[str, float] = {}
+    minimum_s: dict[str, float] = Field(default_factory=dict)
+    hold_s: dict[str, float] = Field(default_factory=dict)
     update_every_s: float
-    coarse: dict[str, str] | Literal["taxonomy"] = {}
+    coarse: dict[str, str] | Literal["taxonomy"] = Field(default_factory=dict)
     """"taxonomy": as ``training.taxonomy`` has it."""
     not_worn: Stillness | None = None
     coarse_when_unknown: bool = False
@@ -231,27 +224,3 @@ class Experiment(Exportable):
 def load(path: Path) -> Experiment:
     """Read an experiment; ``ConfigError`` names every problem."""
     return validated(Experiment, read(path), path)
-
-
-def read(path: Path) -> object:
-    """The document in a YAML file; ``ConfigError`` if it is none."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(path, [f"cannot be read: {error}"]) from error
-
-
-_Model = TypeVar("_Model", bound=Frozen)
-
-
-def validated(model: type[_Model], document: object, path: Path) -> _Model:
-    """The document as a ``model``; ``ConfigError`` names every problem."""
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ConfigError(path, problems) from error

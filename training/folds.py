@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from training.calibrate import temperature
 from training.collection import Collection
 from training.datasets import Recording
 from training.datasets.splits import Side
+from training.documents import Frozen, problems_named, read
 from training.evaluate import Figures, coarse_level, measure, predict, summed
 from training.experiment import Experiment
 from training.export import softmax
@@ -38,11 +38,7 @@ Train = Callable[[Experiment, Path, Path], Student]
 """Teach an experiment's student on the data in a folder, or finish that; the run's folder keeps it."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class BySubject(_Frozen):
+class BySubject(Frozen):
     """Everybody is tested once, in groups drawn at random."""
 
     kind: Literal["subjects"]
@@ -64,7 +60,7 @@ class BySubject(_Frozen):
         return splits
 
 
-class ByDataset(_Frozen):
+class ByDataset(Frozen):
     """Each data set named is tested by a model that learned from all others: another watch altogether."""
 
     kind: Literal["datasets"]
@@ -84,15 +80,15 @@ class ByDataset(_Frozen):
         return splits
 
 
-class Study(_Frozen):
+class Study(Frozen):
     """Version 1 of a study file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
     scheme: Annotated[BySubject | ByDataset, Field(discriminator="kind")]
     seeds: tuple[int, ...] = Field(min_length=1)
-    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,15}$")], dict[str, Any]] = {
-        "as-is": {}
-    }
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,15}$")], dict[str, Any]] = Field(
+        default={"as-is": {}}
+    )
     """What each one changes in the experiment, section by section. In ``teacher.runs``, {fold} and {seed}
     stand for those of the run at hand."""
     experiment: dict[str, Any]
@@ -142,29 +138,22 @@ def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def is_study(path: Path) -> bool:
     """Whether a file in configs/train/ is a study rather than one experiment."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        document = read(path)
+    except ConfigError:
         return False
     return isinstance(document, dict) and "scheme" in document
 
 
 def load(path: Path) -> Study:
     """Read a study; ``ConfigError`` names every problem, those of its experiments included."""
-    try:
-        study = Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    document = read(path)
+    with problems_named(path):
+        study = Study.model_validate(document)
         # With made-up people: whether each variant is an experiment at all is told before hours of training.
         prefixes = list(study.dataset.sources)
         people = [f"{prefix}{number}" for prefix in prefixes for number in range(100)]
         for _ in study.experiments(people):
             pass
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(path, [f"cannot be read: {error}"]) from error
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ConfigError(path, problems) from error
     return study
 
 

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from training.datasets import Source, Trial, utd_mhad
 from training.datasets.splits import TrialSplit
-from training.experiment import Exportable, Frozen, read, validated
+from training.documents import Frozen, read, validated
+from training.experiment import Exportable
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from training.virtual import Virtual

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from training.datasets import Source, Trial, utd_mhad
 from training.datasets.splits import TrialSplit
-from training.experiment import Fit, Frozen, read, validated
+from training.documents import Frozen, read, validated
+from training.experiment import Fit
 from training.teachers.bninception import MULTIPLE_PX
 from training.teachers.depth import DepthView
 from training.teachers.skeleton import SkeletonView
