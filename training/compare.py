@@ -77,7 +77,8 @@ def compare(
         began = time.monotonic()
         task, curves = trial_run.learn(experiment, trials[kind], run=run, runs=runs, say=_quiet)
         outcome = trial_run.judge(experiment, task.student, trials[kind], seconds=time.monotonic() - began)
-        trial_run.record(run, experiment, outcome, curves, name)
+        teacher = trial_run.testimony(experiment, trials[kind], runs=runs)
+        trial_run.record(run, experiment, outcome, curves, name=name, teacher=teacher)
         say(
             f"  accuracy {outcome.figures.accuracy:.4f}, macro-F1 {outcome.figures.macro_f1:.4f}, "
             f"wrist {outcome.wrist_accuracy:.4f}, {outcome.seconds:.0f} s"
@@ -122,6 +123,10 @@ def _row(
 ) -> dict[str, Any]:
     seeds = sorted(found)
     row: dict[str, Any] = {"seeds": seeds}
+    # One, unless it was taught anew between two seeds, which the table then shows.
+    taught_by = [found[seed]["teacher"] for seed in seeds if found[seed].get("teacher")]
+    if taught_by:
+        row["teachers"] = [one for i, one in enumerate(taught_by) if one not in taught_by[:i]]
     for figure in ("accuracy", "macro_f1", "wrist_accuracy"):
         values = [{**found[seed]["test"], **found[seed]}[figure] for seed in seeds]
         row[figure] = {

@@ -45,7 +45,14 @@ def distill(
     began = time.monotonic()
     task, curves = trial_run.learn(experiment, trials, run=run, runs=runs, say=say, draw=draw)
     outcome = trial_run.judge(experiment, task.student, trials, seconds=time.monotonic() - began)
-    trial_run.record(run, experiment, outcome, curves, trial_run.identity(experiment, runs))
+    trial_run.record(
+        run,
+        experiment,
+        outcome,
+        curves,
+        name=trial_run.identity(experiment, runs),
+        teacher=trial_run.testimony(experiment, trials, runs=runs),
+    )
     figures = outcome.figures
     say(f"test, {figures.windows} trials: accuracy {figures.accuracy:.4f}, macro-F1 {figures.macro_f1:.4f}")
 

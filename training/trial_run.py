@@ -52,17 +52,44 @@ def outputs(experiment: TrialExperiment, runs: Path) -> Path:
     return runs / experiment.teacher.run / "outputs.npz"
 
 
-def identity(experiment: TrialExperiment, runs: Path) -> str:
-    """Of all that the weights depend on, the teacher's answers included."""
-    if not experiment.how.terms:
-        return experiment.identity
+def _digest(experiment: TrialExperiment, runs: Path) -> bytes:
+    """SHA-256 of the teacher's answers."""
     try:
         answers = outputs(experiment, runs).read_bytes()
     except OSError as error:
         raise teaching.TeacherError(
             outputs(experiment, runs), f"not to be read ({error.strerror}); train it: vskd-train teacher"
         ) from error
-    return hashlib.sha256(experiment.identity.encode() + hashlib.sha256(answers).digest()).hexdigest()
+    return hashlib.sha256(answers).digest()
+
+
+def identity(experiment: TrialExperiment, runs: Path) -> str:
+    """Of all that the weights depend on, the teacher's answers included."""
+    if not experiment.how.terms:
+        return experiment.identity
+    return hashlib.sha256(experiment.identity.encode() + _digest(experiment, runs)).hexdigest()
+
+
+def testimony(
+    experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Path
+) -> dict[str, str | float] | None:
+    """Whose answers the student was taught: which run's, their hash, and how right they are on the test side.
+
+    None for a method without a teacher.
+    """
+    if not experiment.how.terms:
+        return None
+    assert experiment.teacher is not None  # a method with terms has one
+    test = experiment.split.select(trials, "test")
+    lessons = teaching.load(
+        outputs(experiment, runs), [trial.key for trial in test], classes=len(experiment.labels)
+    )
+    truth = np.array([experiment.labels.index(trial.label) for trial in test], np.int64)
+    return {
+        "run": experiment.teacher.run,
+        "outputs_sha256": _digest(experiment, runs).hex(),
+        "accuracy": float(np.mean(lessons.logits.argmax(1) == truth)),
+    }
 
 
 def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Path) -> Distillation:
@@ -183,14 +210,23 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def record(run: Path, experiment: TrialExperiment, outcome: Outcome, curves: list[Curve], name: str) -> None:
-    """Leave what a run came to beside its checkpoint."""
+def record(
+    run: Path,
+    experiment: TrialExperiment,
+    outcome: Outcome,
+    curves: list[Curve],
+    *,
+    name: str,
+    teacher: dict[str, str | float] | None,
+) -> None:
+    """Leave what a run came to beside its checkpoint; ``teacher`` is its ``testimony``."""
     document = {
         "identity": name,
         "budget": experiment.budget,
         "seed": experiment.seed,
         "virtual": experiment.virtual is not None,
         "method": experiment.method,
+        "teacher": teacher,
         "labels": experiment.labels,
         "test": asdict(outcome.figures),
         "wrist_accuracy": outcome.wrist_accuracy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -134,6 +135,15 @@ def test_methods_are_compared_and_reported(
     assert table["methods"]["kd"]["against_alone"]["seeds"] == [1, 2]
     assert "against_alone" not in table["methods"]["alone@minmax"]
     assert "--seeds 2" in table["command"]
+    (taught_by,) = table["methods"]["kd"]["teachers"]
+    answers = (tmp_path / "runs" / teacher / "outputs.npz").read_bytes()
+    judged = json.loads((tmp_path / "runs" / teacher / "metrics.json").read_text())["sides"]["test"]
+    assert taught_by == {
+        "run": teacher,
+        "outputs_sha256": hashlib.sha256(answers).hexdigest(),
+        "accuracy": pytest.approx(judged["accuracy"]),
+    }
+    assert "teachers" not in table["methods"]["alone"]
     page = tmp_path / "report.html"
     assert cli.main(arguments("report", tmp_path, "--out", str(page), config=config)) == 0
     html = page.read_text()
