@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from training import trial_experiment, trial_run
 from training.datasets import Trial
+from training.datasets.trial_sets import TrialSet
 from training.trial_run import write
 
 _TOOLS = ("torch", "numpy", "numba")
@@ -63,14 +64,14 @@ def compare(
         for seed in range(1, seeds + 1)
         for entry in entries
     ]
-    trials: dict[str, list[Trial]] = {}
+    trials: dict[tuple[TrialSet, bool], list[Trial]] = {}
     target = results / f"{next(iter(experiments.values())).name}.json"
     for entry, experiment in variations:
         run = runs / experiment.name / f"{entry}-{experiment.seed}"
         name = trial_run.identity(experiment, runs)
         if _done(run, name):
             continue
-        kind = f"{experiment.dataset.labels} {experiment.virtual is not None}"
+        kind = (experiment.dataset, experiment.virtual is not None)
         if kind not in trials:
             trials[kind] = experiment.trials(data)
         say(f"{entry}, seed {experiment.seed}")
@@ -79,9 +80,10 @@ def compare(
         outcome = trial_run.judge(experiment, task.student, trials[kind], seconds=time.monotonic() - began)
         teacher = trial_run.testimony(experiment, trials[kind], runs=runs)
         trial_run.record(run, experiment, outcome, curves, name=name, teacher=teacher)
+        wrist = "" if outcome.wrist_accuracy is None else f"wrist {outcome.wrist_accuracy:.4f}, "
         say(
             f"  accuracy {outcome.figures.accuracy:.4f}, macro-F1 {outcome.figures.macro_f1:.4f}, "
-            f"wrist {outcome.wrist_accuracy:.4f}, {outcome.seconds:.0f} s"
+            f"{wrist}{outcome.seconds:.0f} s"
         )
         summarise(target, runs=runs, name=experiment.name, config=config)
     summarise(target, runs=runs, name=next(iter(experiments.values())).name, config=config)
@@ -129,6 +131,8 @@ def _row(
         row["teachers"] = [one for i, one in enumerate(taught_by) if one not in taught_by[:i]]
     for figure in ("accuracy", "macro_f1", "wrist_accuracy"):
         values = [{**found[seed]["test"], **found[seed]}[figure] for seed in seeds]
+        if None in values:
+            continue
         row[figure] = {
             "mean": float(np.mean(values)),
             "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,

@@ -101,7 +101,10 @@ def _table(rows: dict[str, Any]) -> str:
         cells = [
             escape(entry),
             str(len(row["seeds"])),
-            *(_percent(row[figure]) for figure in ("accuracy", "macro_f1", "wrist_accuracy")),
+            *(
+                _percent(row[figure]) if figure in row else ""
+                for figure in ("accuracy", "macro_f1", "wrist_accuracy")
+            ),
             f"{100 * against['difference']:+.2f}" if against else "",
             f"{against['p']:.3g}" if against else "",
         ]

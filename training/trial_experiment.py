@@ -5,28 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.datasets import Source, Trial, utd_mhad
+from training.datasets import Source, Trial
 from training.datasets.splits import TrialSplit
+from training.datasets.trial_sets import AnyTrialSet, is_asked_for
 from training.documents import Frozen, read, validated
 from training.experiment import Exportable
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from training.virtual import Virtual
 from vskd_stream.errors import ConfigError
-
-_KINDS = Literal["utd_mhad"]
-
-
-class TrialDataset(Frozen):
-    """Which trials are learned from."""
-
-    kind: _KINDS
-    labels: Literal["all", "wrist"] = "all"
-    """"wrist": the 21 actions with the sensor on the right wrist."""
 
 
 class TeacherChoice(Frozen):
@@ -47,7 +38,7 @@ class TrialExperiment(Exportable):
     A trial is stretched to ``signal.window_samples``, whatever its length; rate and hop are for service.
     """
 
-    dataset: TrialDataset
+    dataset: AnyTrialSet
     split: TrialSplit
     view: TrialView = TrialView()
     virtual: Virtual | None = None
@@ -63,6 +54,8 @@ class TrialExperiment(Exportable):
             raise ValueError(f"method {self.method!r} is none of {', '.join(METHODS)}")
         if METHODS[self.method].terms and self.teacher is None:
             raise ValueError(f"method {self.method!r} needs a teacher: teacher: {{run: NAME}}")
+        if self.virtual and "skeleton" not in self.dataset.shows:
+            raise ValueError(f"virtual trials are made from skeletons, which {self.dataset.kind} has not")
         return self
 
     @property
@@ -73,12 +66,12 @@ class TrialExperiment(Exportable):
     @property
     def sources(self) -> dict[str, Source]:
         """Where the trials come from; nobody's name has a prefix."""
-        return {"": utd_mhad.SOURCE}
+        return {"": self.dataset.source}
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the model tells apart, in the order of its outputs."""
-        return utd_mhad.WRIST_LABELS if self.dataset.labels == "wrist" else utd_mhad.SOURCE.labels
+        return self.dataset.names
 
     @property
     def taught_by(self) -> str:
@@ -89,8 +82,7 @@ class TrialExperiment(Exportable):
 
     def trials(self, folder: Path) -> list[Trial]:
         """Every trial of these labels; ``DatasetError`` if the data set is missing or damaged."""
-        modalities: set[utd_mhad.Modality] = {"skeleton"} if self.virtual else set()
-        return utd_mhad.trials(folder, modalities=modalities, labels=self.labels)
+        return self.dataset.trials(folder, ["skeleton"] if self.virtual else [])
 
     @property
     def identity(self) -> str:
@@ -114,8 +106,7 @@ class TrialExperiment(Exportable):
 def is_one(path: Path) -> bool:
     """Whether the file's data set is one of trials; ``ConfigError`` if it is no YAML."""
     document = read(path)
-    dataset = document.get("dataset") if isinstance(document, dict) else None
-    return isinstance(dataset, dict) and dataset.get("kind") in get_args(_KINDS)
+    return isinstance(document, dict) and is_asked_for(document.get("dataset"))
 
 
 def load(path: Path, *, variant: str | None = None) -> TrialExperiment:

@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from training import teaching
-from training.datasets import Trial, utd_mhad
+from training.datasets import Trial
 from training.distill import Distillation
 from training.evaluate import Figures, measure
 from training.fit import Curve, fit, restore
@@ -33,8 +33,8 @@ class Outcome:
     """What one run came to on the trials that judge."""
 
     figures: Figures
-    wrist_accuracy: float
-    """Of the trials with the sensor on the wrist, all labels allowed as answers."""
+    wrist_accuracy: float | None
+    """Of the trials with the sensor on a wrist, all labels allowed as answers; None where it never was."""
     keys: tuple[str, ...]
     answers: NDArray[np.int64]
     truth: NDArray[np.int64]
@@ -191,10 +191,10 @@ def judge(
     told = probabilities(student, as_windows(test, experiment.signal.window_samples), experiment)
     truth = np.array([experiment.labels.index(trial.label) for trial in test], np.int64)
     answers = told.argmax(1)
-    wrist = np.array([trial.label in utd_mhad.WRIST_LABELS for trial in test])
+    wrist = np.array(["wrist" in trial.placement for trial in test])
     return Outcome(
         figures=measure(told, truth, experiment.labels),
-        wrist_accuracy=float((answers == truth)[wrist].mean()),
+        wrist_accuracy=float((answers == truth)[wrist].mean()) if wrist.any() else None,
         keys=tuple(trial.key for trial in test),
         answers=answers,
         truth=truth,

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 
 from tests.training import toy_utd
-from training.datasets import DatasetError, utd_mhad
+from training.datasets import DEPTH_STEP_M, DatasetError, utd_mhad
 
 
 def test_trials_come_by_action_subject_and_repetition_in_g_and_radians(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_depth_comes_in_steps_of_16_mm_at_every_second_pixel(tmp_path: Path) -> 
     assert trial.frames.shape == (24, 120, 160)
     assert trial.frames.dtype == np.uint8
     body = trial.frames[trial.frames > 0]
-    assert abs(float(np.median(body)) * utd_mhad.DEPTH_STEP_MM - 2800) <= 16
+    assert abs(float(np.median(body)) * DEPTH_STEP_M - 2.8) <= DEPTH_STEP_M
 
 
 def test_rgb_is_decoded_small(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from vskd_stream.errors import VskdError
 
+DEPTH_STEP_M = 0.016
+
 
 class DatasetError(VskdError):
     """A data set that is missing, damaged or not what its layout promises."""
@@ -88,7 +90,7 @@ class Trial:
     skeleton_m: NDArray[np.float32] | None = None
     """(f, joints, 3) positions in metres."""
     frames: NDArray[np.uint8] | None = None
-    """(f, h, w) depth or (f, h, w, 3) RGB."""
+    """(f, h, w) depth, of a Kinect in steps of ``DEPTH_STEP_M``, or (f, h, w, 3) RGB."""
     placement: str = "right_wrist"
     """Where the sensor sat."""
     session: str = ""

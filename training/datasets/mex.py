@@ -47,13 +47,16 @@ _PLACES = ("mex", "mex-acw-dc.tar.xz")
 _PAUSE_S = 1.0
 
 
-def trials(folder: Path, *, window_s: float | None = None, depth: bool = False) -> list[Trial]:
-    """Every recording, or what is cut from it end to end, by subject and exercise.
+def trials(
+    folder: Path, *, window_s: float | None = None, hop_s: float | None = None, depth: bool = False
+) -> list[Trial]:
+    """Every recording, or what is cut from it, by subject and exercise.
 
     Args:
         folder: Holds the official folder or an archive of it.
         window_s: Length of a trial in seconds, by the wall clock of both sensors; a rest is left out. A whole
             recording, about a minute, by default.
+        hop_s: From the beginning of a trial to that of the next; end to end by default.
         depth: Whether the camera's frames are read too.
 
     Raises:
@@ -68,7 +71,9 @@ def trials(folder: Path, *, window_s: float | None = None, depth: bool = False) 
         )
     found = []
     for key in sorted(wrist):
-        found.extend(_cut(f"{place}, {key}", key, wrist[key], camera.get(key), window_s))
+        found.extend(
+            _cut(f"{place}, {key}", key, wrist[key], camera.get(key), window_s=window_s, hop_s=hop_s)
+        )
     return found
 
 
@@ -118,7 +123,13 @@ def _sensor(place: Path, folder: str, name: str, *, columns: int) -> dict[str, _
 
 
 def _cut(
-    where: str, key: str, wrist: _Stamped, camera: _Stamped | None, window_s: float | None
+    where: str,
+    key: str,
+    wrist: _Stamped,
+    camera: _Stamped | None,
+    *,
+    window_s: float | None,
+    hop_s: float | None,
 ) -> list[Trial]:
     subject, exercise, take = key.split("_")
     t_s, acc_g = wrist
@@ -129,9 +140,10 @@ def _cut(
     if end_s <= begin_s:
         raise DatasetError(where, "wrist and camera were not on at the same time")
     length_s = end_s - begin_s if window_s is None else window_s
+    step_s = length_s if hop_s is None else hop_s
     found = []
-    for number in range(int((end_s - begin_s) / length_s)):
-        start_s = begin_s + number * length_s
+    for number in range(1 + int((end_s - begin_s - length_s) / step_s) if end_s - begin_s >= length_s else 0):
+        start_s = begin_s + number * step_s
         inside = (t_s >= start_s) & (t_s <= start_s + length_s)
         frames = None
         if camera is not None:

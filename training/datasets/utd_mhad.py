@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import DatasetError, Source, Trial, checked_trial, matfiles, video
+from training.datasets import DEPTH_STEP_M, DatasetError, Source, Trial, checked_trial, matfiles, video
 from training.datasets.members import first_of, members
 from training.datasets.splits import cross_subject, cross_trial
 
@@ -34,8 +34,6 @@ JOINTS = (
     "left_hip", "left_knee", "left_ankle", "left_foot",
     "right_hip", "right_knee", "right_ankle", "right_foot",
 )  # fmt: skip
-DEPTH_STEP_MM = 16
-"""A step of ``frames`` when they are depth."""
 RGB_HEIGHT_PX = 120
 SOURCE = Source(
     name="UTD Multimodal Human Action Dataset (UTD-MHAD)",
@@ -69,6 +67,7 @@ _HINT = (
 )
 _DERIVED = "utd-mhad-inertial-skeleton.tar.xz"
 _DERIVED_DEPTH = "utd-mhad-depth"
+_DEPTH_STEP_MM = round(1e3 * DEPTH_STEP_M)
 _KEY = re.compile(r"a([1-9]|1\d|2[0-7])_s([1-8])_t([1-4])")
 _NAME = r"(a(?:[1-9]|1\d|2[0-7])_s[1-8]_t[1-4])"
 # The first frame of a 640 x 480 depth clip of 125 frames in float64 would be 300 MB.
@@ -203,7 +202,7 @@ def _depth(folder: Path, keep: Collection[str]) -> Iterator[tuple[str, NDArray[n
             where = f"{place}, {file_name}"
             depth_mm = matfiles.array(where, data, "d_depth", ndim=3)
             # (h, w, f) in millimetres to what the derived files hold.
-            steps = np.clip(depth_mm[::2, ::2] // DEPTH_STEP_MM, 0, 255).astype(np.uint8)
+            steps = np.clip(depth_mm[::2, ::2] // _DEPTH_STEP_MM, 0, 255).astype(np.uint8)
             yield match[1], np.ascontiguousarray(steps.transpose(2, 0, 1))
 
 

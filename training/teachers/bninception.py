@@ -94,13 +94,17 @@ class BNInception(nn.Module):
         pooled = self._run(pool(x, 3, stride=1, padding=1), f"{name}_pool_proj")
         return torch.cat([self._run(x, f"{name}_1x1"), three, double, pooled], 1)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """See the class."""
+    def maps(self, frames: Tensor) -> Tensor:
+        """(b, 3, h, w) frames to the last block's (b, 1024, h / 32, w / 32) maps."""
         x = F.max_pool2d(self._run(frames, "conv1_7x7_s2"), 3, stride=2, ceil_mode=True)
         x = F.max_pool2d(self._run(x, "conv2_3x3_reduce", "conv2_3x3"), 3, stride=2, ceil_mode=True)
         for block in _BLOCKS:
             x = self._block(x, block)
-        return x.mean(dim=(2, 3))
+        return x
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """See the class."""
+        return self.maps(frames).mean(dim=(2, 3))
 
 
 def load_imagenet(backbone: BNInception, path: Path) -> None:

@@ -89,11 +89,20 @@ class DepthClips:
         reach: Frames between a frame and those it is compared with: its second channel is the change since,
             its third the change until.
         step_m: What a step of the frames' values is worth.
+        view: How drawn clips vary.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], *, segments: int, size: int, reach: int, step_m: float
+        self,
+        trials: Sequence[Trial],
+        *,
+        segments: int,
+        size: int,
+        reach: int,
+        step_m: float,
+        view: DepthView,
     ) -> None:
+        self._view = view
         self._segments, self._size, self._reach, self._step_m = segments, size, reach, step_m
         self._clips: list[NDArray[np.uint8]] = []
         self._centres_m: list[NDArray[np.float64]] = []
@@ -109,21 +118,20 @@ class DepthClips:
             self._centres_m.append(_centre_m(trial, step_m))
             self._skeletons.append(trial.skeleton_m)
 
-    def plain(self, number: int) -> NDArray[np.float32]:
+    def plain(self, number: int) -> tuple[NDArray[np.float32], ...]:
         """(segments, 3, size, size) of a trial: each part's middle frame, seen as the camera saw it."""
         edges = np.linspace(0, len(self._clips[number]), self._segments + 1)
         which = np.floor((edges[:-1] + edges[1:]) / 2).astype(np.int64)
-        return self._frames(number, which, np.eye(3), np.zeros(3))
+        return (self._frames(number, which, np.eye(3), np.zeros(3)),)
 
-    def drawn(
-        self, number: int, view: DepthView, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def drawn(self, number: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
         """A varied clip of a trial, a random frame of each part, and where its joints are then.
 
         Returns:
-            (segments, 3, size, size) frames, and (segments, 3 * joints) metres from the frame's centre,
-            turned with the person; without a skeleton (segments, 0).
+            (segments, 3, size, size) frames, and (1, segments, 3 * joints) metres from the frame's centre,
+            turned with the person; without a skeleton (1, segments, 0).
         """
+        view = self._view
         count = len(self._clips[number])
         start, end = count * rng.uniform(0.0, view.crop), count * (1.0 - rng.uniform(0.0, view.crop))
         edges = np.linspace(start, end, self._segments + 1)
@@ -134,11 +142,11 @@ class DepthClips:
         frames = self._frames(number, which, turn, shift_m)
         skeleton = self._skeletons[number]
         if skeleton is None:
-            return frames, np.zeros((self._segments, 0), np.float32)
+            return frames, np.zeros((1, self._segments, 0), np.float32)
         # A camera's rows count downwards, a skeleton's y upwards.
         joints = skeleton[which] * np.array((1.0, -1.0, 1.0)) - self._centres_m[number]
         pose = joints @ turn.T + shift_m * np.array((1.0, 1.0, 0.0))
-        return frames, pose.reshape(self._segments, -1).astype(np.float32)
+        return frames, pose.reshape(1, self._segments, -1).astype(np.float32)
 
     def _frames(
         self, number: int, which: NDArray[np.int64], turn: NDArray[np.float64], shift_m: NDArray[np.float64]

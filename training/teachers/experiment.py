@@ -5,64 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from training.datasets import Source, Trial, utd_mhad
+from training.datasets import Source, Trial
 from training.datasets.splits import TrialSplit
+from training.datasets.trial_sets import AnyTrialSet
 from training.documents import Frozen, read, validated
 from training.experiment import Fit
-from training.teachers.bninception import MULTIPLE_PX
-from training.teachers.depth import DepthView
-from training.teachers.skeleton import SkeletonView
-
-
-class SkeletonChoice(Frozen):
-    """A temporal convolution network on the skeleton."""
-
-    kind: Literal["skeleton-tcn"]
-    frames: int = Field(default=64, ge=8, le=1024)
-    width: int = Field(default=64, ge=4, le=1024)
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-    view: SkeletonView
-
-
-class DepthChoice(Frozen):
-    """The paper's multi-scale TRN on BN-Inception, with depth where the paper has RGB."""
-
-    kind: Literal["depth-trn"]
-    segments: int = Field(default=8, ge=2, le=16)
-    size: int = Field(default=64, ge=MULTIPLE_PX, le=448, multiple_of=MULTIPLE_PX)
-    """Side of a frame in pixels."""
-    reach: int = Field(default=2, ge=1, le=32)
-    """Frames between a frame and those it is compared with."""
-    dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
-    pose_weight: float = Field(default=0.0, ge=0.0, le=1e3)
-    """How much it counts to tell the joints' positions, of which training trials have skeletons, from a
-    frame; mean absolute error in metres times this. 0 is the paper's loss."""
-    weights: Path | None = None
-    """ImageNet weights of the backbone; from scratch without."""
-    view: DepthView
-
-
-class FusionChoice(Frozen):
-    """The weighted mean of other teachers' log-probabilities; nothing is learned."""
-
-    kind: Literal["fusion"]
-    runs: dict[str, Annotated[float, Field(gt=0.0)]] = Field(min_length=2)
-    """Names of runs beside this one, each with its weight."""
-
-
-Choice = Annotated[SkeletonChoice | DepthChoice | FusionChoice, Field(discriminator="kind")]
-
-
-class TrialsChoice(Frozen):
-    """Which trials are learned from and judged."""
-
-    kind: Literal["utd_mhad"]
-    labels: tuple[str, ...] | None = None
-    """Only these; all by default."""
+from training.teachers.kinds import Choice, FusionChoice
 
 
 class TeacherExperiment(Frozen):
@@ -70,7 +22,7 @@ class TeacherExperiment(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     seed: int = Field(ge=0, lt=2**32)
-    dataset: TrialsChoice
+    dataset: AnyTrialSet
     split: TrialSplit
     teacher: Choice
     fit: Fit | None = None
@@ -80,6 +32,8 @@ class TeacherExperiment(Frozen):
     def _fits(self) -> Self:
         if (self.fit is None) != isinstance(self.teacher, FusionChoice):
             raise ValueError("fit is needed by every teacher but a fusion, which has none")
+        if unseen := sorted(self.teacher.needs - self.dataset.shows):
+            raise ValueError(f"a {self.teacher.kind} needs {unseen}, which {self.dataset.kind} does not show")
         return self
 
     @property
@@ -91,22 +45,16 @@ class TeacherExperiment(Frozen):
     @property
     def source(self) -> Source:
         """Where the trials come from."""
-        return utd_mhad.SOURCE
+        return self.dataset.source
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the outputs: the data set's, whatever order they are chosen in."""
-        chosen = self.dataset.labels
-        return tuple(label for label in self.source.labels if chosen is None or label in chosen)
+        """In the order of the outputs."""
+        return self.dataset.names
 
     def trials(self, folder: Path) -> list[Trial]:
         """Everything this teacher needs to see; ``DatasetError`` if it is missing or damaged."""
-        modalities: set[utd_mhad.Modality] = set()
-        if isinstance(self.teacher, SkeletonChoice):
-            modalities = {"skeleton"}
-        elif isinstance(self.teacher, DepthChoice):
-            modalities = {"depth", "skeleton"} if self.teacher.pose_weight else {"depth"}
-        return utd_mhad.trials(folder, modalities=modalities, labels=self.dataset.labels)
+        return self.dataset.trials(folder, self.teacher.needs)
 
 
 def load(path: Path, *, seed: int | None = None) -> TeacherExperiment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.datasets import Trial
 from training.fit import fit
+from training.teachers import Seen
 from training.teachers.answers import Answers, judged, replace, write_config
-from training.teachers.experiment import DepthChoice, FusionChoice, TeacherExperiment, load
+from training.teachers.experiment import TeacherExperiment, load
 from training.teachers.fusion import fuse
-from training.teachers.supply import Supply, TeacherTask, make_teacher
+from training.teachers.kinds import FusionChoice
+from training.teachers.supply import Supply, TeacherTask, make_task
 
-VIEWS = 8
-"""Varied clips of each training trial whose answers a skeleton's teacher keeps too."""
 _BATCH = 16
 _TOOLS = ("vskd-stream", "torch", "numpy")
 
@@ -83,10 +82,16 @@ def teach(
         answers.write(run / "outputs.npz")
         return judged(experiment, trials, answers, run=run, curves=[])
     write_config(experiment, run)
-    task = _task(experiment, trials)
-    supply = Supply(learned, experiment.teacher, labels=experiment.labels, seed=experiment.seed)
     settings = experiment.fit
     assert settings is not None  # only a fusion has none
+    task = make_task(
+        experiment.teacher,
+        trials,
+        classes=len(experiment.labels),
+        label_smoothing=settings.label_smoothing,
+        seed=experiment.seed,
+    )
+    supply = Supply(learned, experiment.teacher, labels=experiment.labels, seed=experiment.seed)
     curves = fit(
         task,
         batches=lambda epoch: supply.epoch(epoch, batches=settings.batches, batch_size=settings.batch_size),
@@ -99,42 +104,23 @@ def teach(
     everything = Supply(trials, experiment.teacher, labels=experiment.labels, seed=experiment.seed)
     starts = range(0, len(trials), _BATCH)
     parts = [_ask(task, everything.plain(range(at, min(at + _BATCH, len(trials))))) for at in starts]
-    answers = Answers(
-        np.array([trial.key for trial in trials]),
-        np.concatenate([logits for logits, _ in parts]),
-        np.concatenate([features for _, features in parts]),
-    )
-    more: dict[str, NDArray[Any]] = {}
-    if not isinstance(experiment.teacher, DepthChoice):
+    told = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    answers = Answers(np.array([trial.key for trial in trials]), told.pop("logits"), told.pop("features"))
+    more: dict[str, NDArray[Any]] = dict(told)
+    if views := experiment.teacher.views:
         rng = np.random.default_rng([experiment.seed, settings.epochs])
         which = np.arange(len(learned))
-        views = [_ask(task, supply.drawn(which, rng)[0])[0] for _ in range(VIEWS)]
+        drawn = [_ask(task, supply.drawn(which, rng)[0])["logits"] for _ in range(views)]
         more["view_keys"] = np.array([trial.key for trial in learned])
-        more["view_logits"] = np.stack(views, axis=1)
+        more["view_logits"] = np.stack(drawn, axis=1)
     answers.write(run / "outputs.npz", **more)
     return judged(experiment, trials, answers, run=run, curves=curves)
 
 
-def _task(experiment: TeacherExperiment, trials: Sequence[Trial]) -> TeacherTask:
-    choice = experiment.teacher
-    assert experiment.fit is not None
-    assert not isinstance(choice, FusionChoice)
-    skeleton = trials[0].skeleton_m
-    teacher = make_teacher(
-        choice,
-        classes=len(experiment.labels),
-        joints=0 if skeleton is None else skeleton.shape[1],
-        seed=experiment.seed,
-    )
-    return TeacherTask(
-        teacher,
-        label_smoothing=experiment.fit.label_smoothing,
-        pose_weight=choice.pose_weight if isinstance(choice, DepthChoice) else 0.0,
-    )
-
-
-def _ask(task: TeacherTask, clips: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _ask(task: TeacherTask, clips: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     task.eval()
     with torch.inference_mode():
-        logits, features = task.teacher(torch.from_numpy(clips))
-    return logits.float().numpy(), features.float().numpy()
+        seen: Seen = task.teacher(torch.from_numpy(clips))
+    return {
+        name: part.float().numpy() for name, part in zip(seen._fields, seen, strict=True) if part is not None
+    }

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name everybody knows it by
 
-from training.datasets import Trial, utd_mhad
-from training.teachers.bninception import load_imagenet
-from training.teachers.depth import DepthClips
-from training.teachers.experiment import DepthChoice, SkeletonChoice
-from training.teachers.skeleton import SkeletonClips, SkeletonTCN
+from training.datasets import Trial
+from training.teachers.kinds import Learner
 from training.teachers.trn import TRN
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64], *tuple[NDArray[Any], ...]]
@@ -29,26 +26,10 @@ class Supply:
     undisturbed one would have seen.
     """
 
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        choice: SkeletonChoice | DepthChoice,
-        *,
-        labels: Sequence[str],
-        seed: int,
-    ) -> None:
+    def __init__(self, trials: Sequence[Trial], kind: Learner, *, labels: Sequence[str], seed: int) -> None:
         self.labels = np.array([labels.index(trial.label) for trial in trials], np.int64)
-        self._choice, self._seed = choice, seed
-        if isinstance(choice, SkeletonChoice):
-            self._skeletons = SkeletonClips(trials, frames=choice.frames)
-        else:
-            self._depths = DepthClips(
-                trials,
-                segments=choice.segments,
-                size=choice.size,
-                reach=choice.reach,
-                step_m=utd_mhad.DEPTH_STEP_MM / 1e3,
-            )
+        self._clips = kind.clips(trials)
+        self._seed = seed
 
     def epoch(self, number: int, *, batches: int, batch_size: int) -> Iterator[Batch]:
         """Clips, labels and, of depth, poses: every trial once before any is seen twice."""
@@ -62,25 +43,22 @@ class Supply:
 
     def drawn(self, which: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """A varied batch of the trials ``which``."""
-        if isinstance(self._choice, SkeletonChoice):
-            clips = np.stack([self._skeletons.drawn(i, self._choice.view, rng) for i in which.tolist()])
-            return clips, self.labels[which]
-        frames, poses = zip(
-            *(self._depths.drawn(i, self._choice.view, rng) for i in which.tolist()), strict=True
-        )
-        return np.concatenate(frames), self.labels[which], np.stack(poses)
+        clips, *others = _joined([self._clips.drawn(i, rng) for i in which.tolist()])
+        return clips, self.labels[which], *others
 
     def plain(self, which: Sequence[int]) -> NDArray[np.float32]:
         """The trials ``which`` as they were recorded."""
-        if isinstance(self._choice, SkeletonChoice):
-            return np.stack([self._skeletons.plain(i) for i in which])
-        return np.concatenate([self._depths.plain(i) for i in which])
+        return _joined([self._clips.plain(i) for i in which])[0]
+
+
+def _joined(trials: Sequence[tuple[NDArray[np.float32], ...]]) -> list[NDArray[np.float32]]:
+    return [np.concatenate(arrays) for arrays in zip(*trials, strict=True)]
 
 
 class TeacherTask(nn.Module):
     """The task of learning from labels, and from poses where they are given."""
 
-    def __init__(self, teacher: SkeletonTCN | TRN, *, label_smoothing: float, pose_weight: float) -> None:
+    def __init__(self, teacher: nn.Module, *, label_smoothing: float, pose_weight: float) -> None:
         super().__init__()
         self.teacher = teacher
         self.label_smoothing = label_smoothing
@@ -106,20 +84,10 @@ class TeacherTask(nn.Module):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
-def make_teacher(
-    choice: SkeletonChoice | DepthChoice, *, classes: int, joints: int, seed: int
-) -> SkeletonTCN | TRN:
-    """A teacher with fresh weights (or ImageNet's), a function of the seed alone."""
+def make_task(
+    kind: Learner, trials: Sequence[Trial], *, classes: int, label_smoothing: float, seed: int
+) -> TeacherTask:
+    """The task with fresh weights (or ImageNet's), a function of the seed alone."""
     torch.manual_seed(seed)
-    if isinstance(choice, SkeletonChoice):
-        return SkeletonTCN(joints=joints, classes=classes, width=choice.width, dropout=choice.dropout)
-    teacher = TRN(
-        segments=choice.segments,
-        classes=classes,
-        dropout=choice.dropout,
-        pretrained=choice.weights is not None,
-        joints=joints if choice.pose_weight else 0,
-    )
-    if choice.weights is not None:
-        load_imagenet(teacher.backbone, choice.weights)
-    return teacher
+    network = kind.network(trials, classes=classes)
+    return TeacherTask(network, label_smoothing=label_smoothing, pose_weight=kind.weight_of_poses)

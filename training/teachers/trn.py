@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.teachers import FEATURES
+from training.teachers import FEATURES, Seen, energy
 from training.teachers.bninception import BNInception, freeze_norms
 
 _HIDDEN = 256
@@ -94,10 +94,14 @@ class TRN(nn.Module):
 
     def frame_features(self, clip: Tensor) -> Tensor:
         """(b * segments, 3, h, w) frames to (b, segments, 300) features."""
-        features = cast("Tensor", self.tap(self.dropout(self.backbone(clip))))
+        return self._features(self.backbone.maps(clip))
+
+    def _features(self, maps: Tensor) -> Tensor:
+        features = cast("Tensor", self.tap(self.dropout(maps.mean(dim=(2, 3)))))
         return features.view(-1, self.segments, FEATURES)
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """(b * segments, 3, h, w) frames, a clip's in a row, to (b, classes) logits and the (b, 300) tap."""
-        features = self.frame_features(clip)
-        return self.relations(features), features.mean(1)
+    def forward(self, clip: Tensor) -> Seen:
+        """(b * segments, 3, h, w) frames, a clip's in a row, to what is seen in them."""
+        maps = self.backbone.maps(clip)
+        features = self._features(maps)
+        return Seen(self.relations(features), features.mean(1), energy(maps, self.segments))

@@ -61,12 +61,13 @@ def test_answers_are_the_same_whenever_they_are_asked_for() -> None:
     teacher = TRN(segments=8, classes=5, dropout=0.5).eval()
     clip = torch.randn(2 * 8, 3, 32, 32)
     with torch.inference_mode():
-        logits, features = teacher(clip)
+        logits, features, maps = teacher(clip)
         torch.manual_seed(4)
-        again, _ = teacher(clip)
+        again, _, _ = teacher(clip)
     assert logits.shape == (2, 5)
     assert features.shape == (2, 300)
     assert torch.equal(logits, again)
+    assert maps.shape == (2, 1, 1, 1)
 
 
 def test_the_order_of_frames_counts() -> None:
@@ -89,6 +90,6 @@ def test_the_tap_is_the_mean_of_the_frames_features() -> None:
     teacher = TRN(segments=4, classes=5, dropout=0.0).eval()
     clip = torch.randn(4, 3, 32, 32)
     with torch.inference_mode():
-        _, features = teacher(clip)
+        _, features, _ = teacher(clip)
         frames = teacher.tap(teacher.backbone(clip))
     torch.testing.assert_close(features[0], frames.mean(0))
