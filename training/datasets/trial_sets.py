@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
@@ -92,9 +93,12 @@ class Mex(TrialSet):
     """From the beginning of one to that of the next; shorter than ``window_s``, they overlap."""
 
     def trials(self, folder: Path, modalities: Collection[Modality] = ()) -> list[Trial]:
-        """See the base."""
-        depth = "overhead_depth" in modalities
-        return mex.trials(folder, window_s=self.window_s, hop_s=self.hop_s, depth=depth)
+        """See the base; windows of the time when both sensors were on, whichever is asked for."""
+        # The camera is always read, or a student's windows would begin elsewhere than its teacher's.
+        found = mex.trials(folder, window_s=self.window_s, hop_s=self.hop_s, depth=True)
+        if "overhead_depth" in modalities:
+            return found
+        return [replace(trial, frames=None) for trial in found]
 
 
 AnyTrialSet = Annotated[UtdMhad | BerkeleyMhad | Mex, Field(discriminator="kind")]

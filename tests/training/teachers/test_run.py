@@ -12,17 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.training import toy_utd
-from training import cli
+from training import cli, teaching
+from training.distill import Distillation
+from training.methods import METHODS
+from training.student import Student
 from training.teachers import experiment as teachers
 from vskd_stream.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
 SKELETON = {"kind": "skeleton-tcn", "frames": 16, "width": 8, "dropout": 0.1}
 SKELETON_VIEW = {"turn_deg": 5.0, "scale": 0.05, "warp": 0.1, "crop": 0.05, "noise_m": 0.002}
-DEPTH = {"kind": "depth-trn", "segments": 2, "size": 32, "dropout": 0.1, "pose_weight": 1.0}
+DEPTH = {"kind": "depth-trn", "segments": 2, "size": 64, "dropout": 0.1, "pose_weight": 1.0}
 DEPTH_VIEW = {"turn_deg": 5.0, "tilt_deg": 1.0, "scale": 0.05, "shift_m": 0.02, "crop": 0.05}
 
 
@@ -86,11 +90,28 @@ def test_depth_and_skeleton_are_fused(data: Path, tmp_path: Path) -> None:
     assert teach(config(tmp_path, SKELETON | {"view": SKELETON_VIEW}, name="bones"), data, tmp_path) == 0
     depth = config(tmp_path, DEPTH | {"view": DEPTH_VIEW}, name="eyes", epochs=1, windows_per_epoch=8)
     assert teach(depth, data, tmp_path) == 0
+    with np.load(tmp_path / "runs" / "eyes" / "outputs.npz") as outputs:
+        assert outputs["maps"].shape == (8, 1, 2, 2)
     both = config(tmp_path, {"kind": "fusion", "runs": {"bones": 1.0, "eyes": 1.0}}, name="both")
     assert teach(both, data, tmp_path) == 0
     with np.load(tmp_path / "runs" / "both" / "outputs.npz") as outputs:
         np.testing.assert_array_less(np.exp(outputs["logits"]).sum(1), 1.0 + 1e-5)
         assert outputs["features"].shape == (8, 300)
+
+
+def test_attention_is_transferred_from_the_maps_that_a_depth_teacher_leaves(
+    data: Path, tmp_path: Path
+) -> None:
+    depth = config(tmp_path, DEPTH | {"view": DEPTH_VIEW}, name="eyes", epochs=1, windows_per_epoch=8)
+    assert teach(depth, data, tmp_path) == 0
+    lessons = teaching.load(tmp_path / "runs" / "eyes" / "outputs.npz", toy_utd.KEYS, classes=2)
+    torch.manual_seed(1)
+    student = Student(channels=3, classes=2, width=4)
+    task = Distillation(student, lessons, method=METHODS["at"], label_smoothing=0.0)
+    which = torch.arange(len(toy_utd.KEYS))
+    result = task(torch.randn(len(which), 3, 64, 64), torch.zeros_like(which), which)
+    result["loss"].backward()
+    assert result["attention"] > 0.0
 
 
 def test_a_fusion_of_runs_that_are_not_there_is_one_sentence(
