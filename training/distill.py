@@ -1,7 +1,7 @@
-"""The task of distillation: a student learns from labels and from what a teacher said of the same trial.
+"""The task of distillation: a student learns from labels and from what others say of the same trial.
 
 The teacher is arrays, looked up by the number of the trial that the student sees: nothing of it can
-learn, and no batch can be paired wrongly.
+learn, and no batch can be paired wrongly. Assistants are asked about the very input.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from training import losses
+from training.assistants import Assistants, Network
 from training.comparators import contrast, features, logits, relations
 from training.methods import Method, Term
-from training.student import Student
 from training.teaching import Lessons, TeacherError
 
 _QUEUE = 256
@@ -45,7 +45,8 @@ class Distillation(nn.Module):
 
     Args:
         student: What learns.
-        lessons: The teacher's answers to all training trials; None only for a method without terms.
+        lessons: The teacher's answers to all training trials; None only for a method that asks no teacher.
+        assistants: None only for a method that asks none.
         method: Which terms, and how much of each.
         label_smoothing: Of the cross-entropy.
 
@@ -59,17 +60,26 @@ class Distillation(nn.Module):
     queue_at: Tensor
 
     def __init__(
-        self, student: Student, lessons: Lessons | None, *, method: Method, label_smoothing: float
+        self,
+        student: Network,
+        lessons: Lessons | None,
+        *,
+        assistants: Assistants | None = None,
+        method: Method,
+        label_smoothing: float,
     ) -> None:
         super().__init__()
         self.student = student
         self.method = method
         self.label_smoothing = label_smoothing
-        self._has_teacher = lessons is not None
-        if lessons is None:
-            if method.terms:
-                raise TeacherError("(none)", f"{sorted(method.terms)} need one: name it in the experiment")
+        if method.asks_assistants and assistants is None:
+            raise TeacherError("(none)", "assistants are asked: name them in the experiment")
+        # Nothing of theirs is learned, nor kept in the checkpoint.
+        self._assistants = assistants if method.asks_assistants else None
+        if not method.asks_teacher:
             return
+        if lessons is None:
+            raise TeacherError("(none)", f"{sorted(method.terms)} need one: name it in the experiment")
         size, taught = student.tap.out_features, lessons.features.shape[1]
         if _NEED_TAP_SIZE & method.terms.keys() and size != taught:
             raise TeacherError("tap", f"it has {taught} features, the student {size}: they must be equal")
@@ -93,28 +103,34 @@ class Distillation(nn.Module):
             self.student_head = nn.Linear(size, _EMBEDDING)
             self.teacher_head = nn.Linear(taught, _EMBEDDING)
 
-    def forward(self, images: Tensor, labels: Tensor, trials: Tensor) -> dict[str, Tensor]:
-        """Images, labels and numbers of trials to a scalar "loss", (b, classes) "logits" and each term.
+    def forward(self, seen: Tensor, labels: Tensor, trials: Tensor, windows: Tensor) -> dict[str, Tensor]:
+        """What a batch comes to: a scalar "loss", (b, classes) "logits", and each term.
 
         Args:
-            images: (b, channels, s, s) in [-1, 1].
+            seen: By the student: (b, channels, s, s) images in [-1, 1], or ``windows``.
             labels: (b,) int64.
             trials: (b,) int64, rows of the lessons.
+            windows: (b, 3, n) in g, of which the images were made.
         """
-        maps = self.student.maps(images)
+        advice = None
+        if self._assistants is not None:
+            advice = self._assistants.ask(seen, windows, temperature=self.method.temperature)
+        maps = self.student.maps(seen)
         tap = self.student.embed(maps)
         # Distances between close taps drown in bfloat16's eight bits.
-        told, tap, maps = self.student.head(tap).float(), tap.float(), maps.float()
-        with torch.autocast(images.device.type, enabled=False):
+        told, tap, maps = self.student.answer(tap).float(), tap.float(), maps.float()
+        with torch.autocast(seen.device.type, enabled=False):
             entropy = F.cross_entropy(told, labels, label_smoothing=self.label_smoothing)
             result = {"logits": told, "cross_entropy": entropy}
             loss = self.method.cross_entropy * entropy
-            if self.method.terms:
+            if advice is not None:
+                result["assisted"] = losses.soft_target(told, advice, self.method.temperature)
+            if self.method.asks_teacher:
                 pair = self._pair(labels, told, tap, maps, trials)
-                for name, weight in self.method.terms.items():
-                    result[name] = _TERMS[name](self, pair)
-                    loss = loss + weight * result[name]
+                result |= {name: _TERMS[name](self, pair) for name in self.method.terms if name in _TERMS}
                 self._enqueue(pair)
+            for name, weight in self.method.terms.items():
+                loss = loss + weight * result[name]
         return {**result, "loss": loss}
 
     @torch.no_grad()

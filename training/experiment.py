@@ -133,7 +133,6 @@ class Exportable(Frozen):
     seed: int = Field(ge=0, lt=2**32)
     signal: Signal
     image: ImageSpec
-    student: StudentChoice = StudentChoice()
     augmentation: Augmentation
     fit: Fit
     decisions: Decisions
@@ -183,6 +182,7 @@ class Experiment(Exportable):
 
     dataset: Collection
     split: SubjectSplit
+    student: StudentChoice = StudentChoice()
     teacher: EnsembleChoice | None = None
 
     @property

@@ -24,6 +24,8 @@ Curve = dict[str, float]
 
 _RISE = 0.25
 _START = 1 / 25
+_IMAGES = 4
+"""Dimensions of a batch of images; windows have one less."""
 
 
 class FitError(VskdError):
@@ -134,7 +136,9 @@ def _epoch(
             group["lr"] = one_cycle(
                 step, steps=settings.epochs * settings.batches, peak=settings.peak_learning_rate
             )
-        x = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        x = torch.from_numpy(images)
+        if x.ndim == _IMAGES:
+            x = x.contiguous(memory_format=torch.channels_last)
         y = torch.from_numpy(labels)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.autocast == "bfloat16"):
             result = task(x, y, *map(torch.from_numpy, others))

@@ -14,6 +14,7 @@ Term = Literal[
     "hint", "attention", "softmaxed",
     "distance", "angle", "semantic",
     "similarity", "congruence", "probabilistic", "queued", "contrastive",
+    "assisted",
 ]  # fmt: skip
 
 
@@ -28,6 +29,16 @@ class Method:
     pairing: Literal["trial", "shuffled"] = "trial"
     """"shuffled": the teacher is asked about any trial but the student's, as in the released code: a
     negative control."""
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether a teacher's answers to recorded trials are needed."""
+        return bool(self.terms.keys() - {"assisted"})
+
+    @property
+    def asks_assistants(self) -> bool:
+        """Whether sensor networks are asked about what the student sees."""
+        return "assisted" in self.terms
 
 
 _DASK: dict[Term, float] = {"soft_target": 0.01, "distance": 1.0, "angle": 1.0, "semantic": 1.0}
@@ -53,5 +64,6 @@ METHODS: dict[str, Method] = {
     "kd-unpaired": Method({"soft_target": 0.7}, cross_entropy=0.3, temperature=2.0, pairing="shuffled"),
     "kd+queue": Method({"soft_target": 0.7, "queued": 0.5}, cross_entropy=0.3, temperature=2.0),
     "kd+dist": Method({"soft_target": 0.7, "stronger": 1.0}, cross_entropy=0.3, temperature=2.0),
+    "assisted": Method({"assisted": 0.7}, cross_entropy=0.3, temperature=2.0),
     "dask+kd": Method({**_DASK, "soft_target": 0.7}, cross_entropy=0.3, temperature=2.0),
 }

@@ -84,9 +84,13 @@ class Student(nn.Module):
         """``maps`` to the (b, features) tap, after its ReLU."""
         return F.relu(self.tap(maps.mean(dim=(2, 3))))
 
+    def answer(self, tap: Tensor) -> Tensor:
+        """The tap to (b, classes) logits."""
+        return cast("Tensor", self.head(tap))
+
     def forward(self, images: Tensor) -> Tensor:
         """(b, channels, s, s) images in [-1, 1] to (b, classes) logits."""
-        return cast("Tensor", self.head(self.features(images)))
+        return self.answer(self.features(images))
 
 
 class Supervised(nn.Module):

@@ -18,6 +18,7 @@ from training import trial_run
 from training.evaluate import judge, predict
 from training.export import PRECISIONS, ExportError, Material, bundle_path, export
 from training.fit import Curve
+from training.student import Student
 from training.teachers import experiment as teachers
 from training.teachers.run import teach
 from training.teaching import TeacherError
@@ -136,6 +137,8 @@ def export_bundles(experiment: TrialExperiment, *, data: Path, runs: Path, say: 
         validation=stretches(chosen, experiment.labels, samples),
         test=stretches(test, experiment.labels, samples),
     )
+    if not isinstance(task.student, Student):
+        raise ExportError("a network that reads no image serves nobody: it can only assist")
     export(experiment, task.student, found, run=run, say=say)
 
 

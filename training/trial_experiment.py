@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,11 +13,13 @@ from training.datasets import Source, Trial
 from training.datasets.splits import TrialSplit
 from training.datasets.trial_sets import AnyTrialSet, is_asked_for
 from training.documents import Frozen, read, validated
-from training.experiment import Exportable
+from training.experiment import Exportable, StudentChoice
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from training.virtual import Virtual
 from vskd_stream.errors import ConfigError
+
+_RUN = r"^[a-z0-9][a-z0-9._+@-]{0,127}$"
 
 
 class TeacherChoice(Frozen):
@@ -32,6 +34,14 @@ class TeacherChoice(Frozen):
     which it is less sure than of the motion that it learned by heart."""
 
 
+class WindowTCNChoice(Frozen):
+    """A network on the window itself, in the student's place: to assist, not to ship."""
+
+    kind: Literal["window-tcn"]
+    width: int = Field(default=64, ge=4, le=1024)
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+
+
 class TrialExperiment(Exportable):
     """Version 1 of configs/train/*.yaml whose data set is one of trials.
 
@@ -39,12 +49,16 @@ class TrialExperiment(Exportable):
     """
 
     dataset: AnyTrialSet
+    student: StudentChoice | WindowTCNChoice = StudentChoice()
     split: TrialSplit
     view: TrialView = TrialView()
     virtual: Virtual | None = None
     """Trials that are made up from skeletons, beside those recorded; none if absent."""
     method: str = "alone"
     teacher: TeacherChoice | None = None
+    assistants: tuple[Annotated[str, Field(pattern=_RUN)], ...] = ()
+    """Finished runs of this experiment, by the names of their folders beside one another, that a method may
+    ask about whatever motion the student sees (``training.assistants``)."""
     then: tuple[Literal["export", "evaluate", "replay"], ...] = ()
     """What ``vskd-train distill`` goes on with."""
 
@@ -52,8 +66,10 @@ class TrialExperiment(Exportable):
     def _known_method(self) -> Self:
         if self.method not in METHODS:
             raise ValueError(f"method {self.method!r} is none of {', '.join(METHODS)}")
-        if METHODS[self.method].terms and self.teacher is None:
+        if self.how.asks_teacher and self.teacher is None:
             raise ValueError(f"method {self.method!r} needs a teacher: teacher: {{run: NAME}}")
+        if self.how.asks_assistants and not self.assistants:
+            raise ValueError(f"method {self.method!r} needs assistants: assistants: [METHOD@VARIANT-SEED]")
         if self.virtual and "skeleton" not in self.dataset.shows:
             raise ValueError(f"virtual trials are made from skeletons, which {self.dataset.kind} has not")
         return self
@@ -76,9 +92,11 @@ class TrialExperiment(Exportable):
     @property
     def taught_by(self) -> str:
         """For the card."""
-        if not self.how.terms or self.teacher is None:
+        if not self.how.terms:
             return "taught from labels alone (no teacher)"
-        return f"taught by labels and, with the method {self.method}, by the teacher {self.teacher.run}"
+        by = [f"the teacher {self.teacher.run}"] if self.how.asks_teacher and self.teacher else []
+        by += [f"the assistants {', '.join(self.assistants)}"] if self.how.asks_assistants else []
+        return f"taught by labels and, with the method {self.method}, by {' and '.join(by)}"
 
     def trials(self, folder: Path) -> list[Trial]:
         """Every trial of these labels; ``DatasetError`` if the data set is missing or damaged."""
@@ -86,15 +104,20 @@ class TrialExperiment(Exportable):
 
     @property
     def identity(self) -> str:
-        """A hash of all that the weights depend on, the teacher's answers apart."""
-        left_out = {"decisions", "export", "name", "then"} | (set() if self.how.terms else {"teacher"})
+        """A hash of all that the weights depend on, what teacher and assistants say apart."""
+        left_out = {"decisions", "export", "name", "then"}
+        left_out |= set() if self.how.asks_teacher else {"teacher"}
+        left_out |= set() if self.how.asks_assistants else {"assistants"}
         document = self.model_dump(mode="json", exclude=left_out) | {"terms": repr(self.how)}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property
     def budget(self) -> str:
-        """A hash of all but method, teacher, virtual trials and seed: what may be compared."""
-        left_out = {"decisions", "export", "name", "then", "method", "teacher", "seed", "virtual"}
+        """A hash of all but who teaches how, virtual trials and seed: what may be compared."""
+        left_out = {
+            *("decisions", "export", "name", "then"),
+            *("method", "teacher", "assistants", "virtual", "seed"),
+        }
         text = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

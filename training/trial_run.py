@@ -15,14 +15,17 @@ import yaml
 from numpy.typing import NDArray
 
 from training import teaching
+from training.assistants import Assistants, Network
 from training.datasets import Trial
 from training.distill import Distillation
+from training.documents import read, validated
 from training.evaluate import Figures, measure
 from training.fit import Curve, fit, restore
 from training.student import Student
-from training.trial_experiment import TrialExperiment
+from training.trial_experiment import TrialExperiment, WindowTCNChoice
 from training.trials import RandomTrials, as_windows
 from training.virtual import blends
+from training.window_tcn import WindowTCN
 from vskd_stream.image import encode_batch
 
 _BATCH = 64
@@ -67,7 +70,29 @@ def identity(experiment: TrialExperiment, runs: Path) -> str:
     """Of all that the weights depend on, the teacher's answers included."""
     if not experiment.how.terms:
         return experiment.identity
-    return hashlib.sha256(experiment.identity.encode() + _digest(experiment, runs)).hexdigest()
+    said = hashlib.sha256(experiment.identity.encode())
+    if experiment.how.asks_teacher:
+        said.update(_digest(experiment, runs))
+    if experiment.how.asks_assistants:
+        for name in experiment.assistants:
+            said.update(identity(assistant(experiment, name, runs=runs), runs).encode())
+    return said.hexdigest()
+
+
+def assistant(experiment: TrialExperiment, name: str, *, runs: Path) -> TrialExperiment:
+    """What the finished run ``name`` learned; ``TeacherError`` if it cannot assist this experiment."""
+    path = runs / experiment.name / name / "config.yaml"
+    document = read(path)
+    found = validated(TrialExperiment, document, path)
+    same = ["labels", "signal", "dataset"] + ([] if isinstance(found.student, WindowTCNChoice) else ["image"])
+    for what in same:
+        if getattr(found, what) != getattr(experiment, what):
+            raise teaching.TeacherError(path, f"an assistant has the {what} of whom it teaches")
+    if strangers := sorted(set(found.split.train) - set(experiment.split.train)):
+        raise teaching.TeacherError(path, f"it learned from {strangers}, from whom the student must not")
+    if found.how.asks_assistants:
+        raise teaching.TeacherError(path, "an assistant is not taught by assistants")
+    return found
 
 
 def testimony(
@@ -75,11 +100,11 @@ def testimony(
 ) -> dict[str, str | float] | None:
     """Whose answers the student was taught: which run's, their hash, and how right they are on the test side.
 
-    None for a method without a teacher.
+    None for a method that asks no teacher.
     """
-    if not experiment.how.terms:
+    if not experiment.how.asks_teacher:
         return None
-    assert experiment.teacher is not None  # a method with terms has one
+    assert experiment.teacher is not None  # a method that asks one has one
     test = experiment.split.select(trials, "test")
     lessons = teaching.load(
         outputs(experiment, runs), [trial.key for trial in test], classes=len(experiment.labels)
@@ -92,25 +117,42 @@ def testimony(
     }
 
 
+def make_network(experiment: TrialExperiment) -> Network:
+    """What learns, with fresh weights that are a function of the seed alone."""
+    torch.manual_seed(experiment.seed)
+    choice, classes = experiment.student, len(experiment.labels)
+    if isinstance(choice, WindowTCNChoice):
+        return WindowTCN(classes=classes, width=choice.width, dropout=choice.dropout)
+    return Student(
+        channels=experiment.image.channels, classes=classes, width=choice.width, features=choice.features
+    )
+
+
 def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Path) -> Distillation:
     """The task for learning from ``trials``, with fresh weights that are a function of the seed alone."""
     lessons = None
-    if experiment.how.terms:
-        assert experiment.teacher is not None  # a method with terms has one
+    if experiment.how.asks_teacher:
+        assert experiment.teacher is not None  # a method that asks one has one
         varied = experiment.teacher.answers == "varied"
         keys = [trial.key for trial in trials]
         lessons = teaching.load(
             outputs(experiment, runs), keys, classes=len(experiment.labels), varied=varied
         )
-    torch.manual_seed(experiment.seed)
-    student = Student(
-        channels=experiment.image.channels,
-        classes=len(experiment.labels),
-        width=experiment.student.width,
-        features=experiment.student.features,
-    )
+    assistants = None
+    if experiment.how.asks_assistants:
+        members = [assistant(experiment, name, runs=runs) for name in experiment.assistants]
+        assistants = Assistants(
+            [
+                finished(one, trials, run=runs / experiment.name / name, runs=runs).student
+                for one, name in zip(members, experiment.assistants, strict=True)
+            ]
+        )
     return Distillation(
-        student, lessons, method=experiment.how, label_smoothing=experiment.fit.label_smoothing
+        make_network(experiment),
+        lessons,
+        assistants=assistants,
+        method=experiment.how,
+        label_smoothing=experiment.fit.label_smoothing,
     )
 
 
@@ -138,7 +180,7 @@ def learn(
         labels=experiment.labels,
         samples=experiment.signal.window_samples,
         view=experiment.view,
-        image=experiment.image,
+        image=None if isinstance(experiment.student, WindowTCNChoice) else experiment.image,
         augmentation=experiment.augmentation,
         seed=experiment.seed,
     )
@@ -173,18 +215,18 @@ def finished(experiment: TrialExperiment, trials: Sequence[Trial], *, run: Path,
 
 
 def probabilities(
-    student: Student, windows: NDArray[np.float32], experiment: TrialExperiment
+    student: Network, windows: NDArray[np.float32], experiment: TrialExperiment
 ) -> NDArray[np.float32]:
     """(t, labels) float32 of (t, 3, n) windows, in full precision."""
     student.eval()
-    images = torch.from_numpy(encode_batch(windows, spec=experiment.image))
+    seen = windows if isinstance(student, WindowTCN) else encode_batch(windows, spec=experiment.image)
     with torch.inference_mode():
-        parts = [student(part).softmax(1).numpy() for part in torch.split(images, _BATCH)]
+        parts = [student(part).softmax(1).numpy() for part in torch.split(torch.from_numpy(seen), _BATCH)]
     return np.concatenate(parts)
 
 
 def judge(
-    experiment: TrialExperiment, student: Student, trials: Sequence[Trial], *, seconds: float
+    experiment: TrialExperiment, student: Network, trials: Sequence[Trial], *, seconds: float
 ) -> Outcome:
     """The student on the trials that judge."""
     test = experiment.split.select(trials, "test")

@@ -118,10 +118,11 @@ class RandomTrials:
         labels: Sequence[str],
         samples: int,
         view: TrialView,
-        image: ImageSpec,
+        image: ImageSpec | None,
         augmentation: Augmentation,
         seed: int,
     ) -> None:
+        """``image`` None: who learns reads the windows themselves."""
         self._pool = Pool.of(trials)
         self._labels = np.array([labels.index(trial.label) for trial in trials], np.int64)
         self._n = samples
@@ -133,17 +134,20 @@ class RandomTrials:
 
     def epoch(
         self, number: int, *, batches: int, batch_size: int
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]:
-        """Images (b, channels, s, s), labels (b,) and numbers (b,) of trials, ``batches`` times.
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """``batches`` times what is learned from, labels (b,), numbers (b,) of trials, and their windows.
 
-        Each image array is reused.
+        What is learned from are images (b, channels, s, s), whose array is reused, or the windows (b, 3, n).
         """
         rng = np.random.default_rng([self._seed, number])
         count, total = len(self._labels), batches * batch_size
         order = np.concatenate([rng.permutation(count) for _ in range(-(-total // count))])
-        size = self._image.size
-        images = np.empty((batch_size, self._image.channels, size, size), np.float32)
+        images = None
+        if self._image is not None:
+            size = self._image.size
+            images = np.empty((batch_size, self._image.channels, size, size), np.float32)
         for which in order[:total].reshape(batches, batch_size):
             read = stretch(self._pool, which, varied(batch_size, self._n, self._view, rng))
             windows = augment(read, self._n, self._augmentation, rng)
-            yield encode_batch(windows, spec=self._image, out=images), self._labels[which], which
+            seen = windows if self._image is None else encode_batch(windows, spec=self._image, out=images)
+            yield seen, self._labels[which], which, windows

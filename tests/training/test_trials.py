@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from training.augment import Augmentation
 from training.datasets import DatasetError, Trial
 from training.trials import Pool, RandomTrials, TrialView, as_windows, end_to_end, stretch, stretches, varied
-from vskd_stream.image import ImageSpec, encode
+from vskd_stream.image import ImageSpec, encode, encode_batch
 
 SPEC = ImageSpec(size=16, method="both", scaling="fixed", range_g=1.5)
 AS_RECORDED = Augmentation(rotation_deg=0.0, scale=0.0, speed=0.0, noise_g=0.0)
@@ -25,26 +25,41 @@ def trial(n: int, *, seed: int = 0, label: str = "wave") -> Trial:
 TRIALS = [trial(90 + 7 * i, seed=i, label=LABELS[i % 2]) for i in range(5)]
 
 
-def supply(*, view: TrialView = TrialView(), augmentation: Augmentation = AS_RECORDED) -> RandomTrials:  # noqa: B008
+def supply(
+    *,
+    view: TrialView = TrialView(),  # noqa: B008
+    augmentation: Augmentation = AS_RECORDED,
+    image: ImageSpec | None = SPEC,
+) -> RandomTrials:
     return RandomTrials(
-        TRIALS, labels=LABELS, samples=32, view=view, image=SPEC, augmentation=augmentation, seed=3
+        TRIALS, labels=LABELS, samples=32, view=view, image=image, augmentation=augmentation, seed=3
     )
 
 
 def test_training_images_are_bit_equal_to_those_that_serve() -> None:
-    for images, _, which in supply().epoch(0, batches=2, batch_size=5):
+    for images, _, which, _ in supply().epoch(0, batches=2, batch_size=5):
         for image, number in zip(images, which, strict=True):
             (window,) = as_windows([TRIALS[number]], 32)
             assert np.array_equal(image, encode(window, spec=SPEC))
 
 
+def test_who_reads_no_images_is_given_the_windows_of_the_same_draw() -> None:
+    strong = Augmentation(rotation_deg=20.0, scale=0.1, speed=0.0, noise_g=0.05)
+    shown, bare = (
+        next(supply(augmentation=strong, image=image).epoch(2, batches=1, batch_size=4))
+        for image in (SPEC, None)
+    )
+    assert np.array_equal(shown[3], bare[0])
+    assert np.array_equal(shown[0], encode_batch(bare[0], spec=SPEC))
+
+
 def test_labels_and_numbers_are_those_of_the_trial_that_is_shown() -> None:
-    for _, labels, which in supply().epoch(0, batches=3, batch_size=4):
+    for _, labels, which, _ in supply().epoch(0, batches=3, batch_size=4):
         assert [LABELS[label] for label in labels] == [TRIALS[number].label for number in which]
 
 
 def test_every_trial_is_shown_equally_often() -> None:
-    seen = np.concatenate([which for _, _, which in supply().epoch(1, batches=4, batch_size=5)])
+    seen = np.concatenate([which for _, _, which, _ in supply().epoch(1, batches=4, batch_size=5)])
     assert np.bincount(seen).tolist() == [4] * 5
 
 
@@ -54,7 +69,7 @@ def test_an_epoch_depends_on_nothing_but_its_number() -> None:
     first, again, other = (
         [
             images.copy()
-            for images, _, _ in supply(view=view, augmentation=strong).epoch(n, batches=2, batch_size=4)
+            for images, _, _, _ in supply(view=view, augmentation=strong).epoch(n, batches=2, batch_size=4)
         ]
         for n in (5, 5, 6)
     )
