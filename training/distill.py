@@ -18,6 +18,7 @@ from training.assistants import Assistants, Network
 from training.comparators import contrast, features, logits, relations
 from training.methods import Method, Term
 from training.teaching import Lessons, TeacherError
+from training.trials import UNKNOWN
 
 _QUEUE = 256
 _EMBEDDING = 128
@@ -108,7 +109,7 @@ class Distillation(nn.Module):
 
         Args:
             seen: By the student: (b, channels, s, s) images in [-1, 1], or ``windows``.
-            labels: (b,) int64.
+            labels: (b,) int64; of those ``UNKNOWN`` nothing is learned but what assistants say.
             trials: (b,) int64, rows of the lessons.
             windows: (b, 3, n) in g, of which the images were made.
         """
@@ -120,7 +121,9 @@ class Distillation(nn.Module):
         # Distances between close taps drown in bfloat16's eight bits.
         told, tap, maps = self.student.answer(tap).float(), tap.float(), maps.float()
         with torch.autocast(seen.device.type, enabled=False):
-            entropy = F.cross_entropy(told, labels, label_smoothing=self.label_smoothing)
+            entropy = F.cross_entropy(
+                told, labels, ignore_index=UNKNOWN, label_smoothing=self.label_smoothing
+            )
             result = {"logits": told, "cross_entropy": entropy}
             loss = self.method.cross_entropy * entropy
             if advice is not None:

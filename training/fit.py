@@ -103,18 +103,20 @@ class _Sums:
     """Of one epoch, weighted by windows."""
 
     seen: int = 0
+    known: int = 0
     right: int = 0
     of: dict[str, float] = field(default_factory=dict)
 
     def add(self, result: dict[str, torch.Tensor], labels: torch.Tensor) -> None:
         self.seen += len(labels)
+        self.known += int((labels >= 0).sum())
         self.right += int((result["logits"].argmax(1) == labels).sum())
         for name, value in result.items():
             if value.ndim == 0:
                 self.of[name] = self.of.get(name, 0.0) + value.item() * len(labels)
 
     def means(self) -> Curve:
-        return {"accuracy": self.right / self.seen} | {k: v / self.seen for k, v in self.of.items()}
+        return {"accuracy": self.right / max(1, self.known)} | {k: v / self.seen for k, v in self.of.items()}
 
 
 def _epoch(

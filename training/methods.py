@@ -26,9 +26,16 @@ class Method:
     cross_entropy: float = 1.0
     temperature: float = 4.0
     """Of soft targets."""
+    mixed: float = 0.0
+    """Part of a batch that is motion nobody made: blends of two trials, of which only assistants can say
+    anything."""
     pairing: Literal["trial", "shuffled"] = "trial"
     """"shuffled": the teacher is asked about any trial but the student's, as in the released code: a
     negative control."""
+
+    def __post_init__(self) -> None:
+        if self.mixed and (self.asks_teacher or not self.asks_assistants):
+            raise ValueError("only assistants can say anything of blends that nobody recorded")
 
     @property
     def asks_teacher(self) -> bool:
@@ -65,5 +72,6 @@ METHODS: dict[str, Method] = {
     "kd+queue": Method({"soft_target": 0.7, "queued": 0.5}, cross_entropy=0.3, temperature=2.0),
     "kd+dist": Method({"soft_target": 0.7, "stronger": 1.0}, cross_entropy=0.3, temperature=2.0),
     "assisted": Method({"assisted": 0.7}, cross_entropy=0.3, temperature=2.0),
+    "assisted-mixed": Method({"assisted": 0.7}, cross_entropy=0.3, temperature=2.0, mixed=0.5),
     "dask+kd": Method({**_DASK, "soft_target": 0.7}, cross_entropy=0.3, temperature=2.0),
 }

@@ -183,6 +183,7 @@ def learn(
         image=None if isinstance(experiment.student, WindowTCNChoice) else experiment.image,
         augmentation=experiment.augmentation,
         seed=experiment.seed,
+        mixed=experiment.how.mixed,
     )
     task = make_task(experiment, everything, runs=runs)
     run.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from training.datasets import DatasetError, Trial
 from training.windows import Stretch
 from vskd_stream.image import ImageSpec, encode_batch
 
+UNKNOWN = -1
+"""The label of motion that nobody made."""
 _KNOTS = 5
 
 
@@ -104,6 +106,22 @@ def as_windows(trials: Sequence[Trial], n: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(read.transpose(0, 2, 1))
 
 
+def blend(
+    windows: NDArray[np.float32], labels: NDArray[np.int64], *, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The first ``count`` of (b, 3, n) windows blended with any others, and ``UNKNOWN`` as their labels.
+
+    Weighted means of acceleration, as Zhang et al., "mixup" (ICLR 2018) have them, yet without their labels.
+    """
+    others = rng.permutation(len(windows))[:count]
+    share = rng.random((count, 1, 1), np.float32)
+    mixed = share * windows[:count] + (np.float32(1.0) - share) * windows[others]
+    return (
+        np.concatenate([mixed, windows[count:]]),
+        np.concatenate([np.full(count, UNKNOWN, np.int64), labels[count:]]),
+    )
+
+
 class RandomTrials:
     """An endless supply of augmented whole trials, every trial equally often.
 
@@ -121,8 +139,9 @@ class RandomTrials:
         image: ImageSpec | None,
         augmentation: Augmentation,
         seed: int,
+        mixed: float = 0.0,
     ) -> None:
-        """``image`` None: who learns reads the windows themselves."""
+        """``image`` None: who learns reads the windows. ``mixed``: the part of a batch that is blended."""
         self._pool = Pool.of(trials)
         self._labels = np.array([labels.index(trial.label) for trial in trials], np.int64)
         self._n = samples
@@ -131,6 +150,7 @@ class RandomTrials:
         # Whole trials are warped between their ends, not by running on beyond them.
         self._augmentation = augmentation.model_copy(update={"speed": 0.0})
         self._seed = seed
+        self._mixed = mixed
 
     def epoch(
         self, number: int, *, batches: int, batch_size: int
@@ -149,5 +169,8 @@ class RandomTrials:
         for which in order[:total].reshape(batches, batch_size):
             read = stretch(self._pool, which, varied(batch_size, self._n, self._view, rng))
             windows = augment(read, self._n, self._augmentation, rng)
+            labels = self._labels[which]
+            if blended := round(self._mixed * batch_size):
+                windows, labels = blend(windows, labels, count=blended, rng=rng)
             seen = windows if self._image is None else encode_batch(windows, spec=self._image, out=images)
-            yield seen, self._labels[which], which, windows
+            yield seen, labels, which, windows

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from training.augment import Augmentation
 from training.datasets import DatasetError, Trial
-from training.trials import Pool, RandomTrials, TrialView, as_windows, end_to_end, stretch, stretches, varied
+from training.trials import (
+    UNKNOWN,
+    Pool,
+    RandomTrials,
+    TrialView,
+    as_windows,
+    blend,
+    end_to_end,
+    stretch,
+    stretches,
+    varied,
+)
 from vskd_stream.image import ImageSpec, encode, encode_batch
 
 SPEC = ImageSpec(size=16, method="both", scaling="fixed", range_g=1.5)
@@ -51,6 +62,21 @@ def test_who_reads_no_images_is_given_the_windows_of_the_same_draw() -> None:
     )
     assert np.array_equal(shown[3], bare[0])
     assert np.array_equal(shown[0], encode_batch(bare[0], spec=SPEC))
+
+
+def test_blends_lie_between_their_two_windows_and_have_no_label() -> None:
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(6, 3, 8)).astype(np.float32)
+    mixed, labels = blend(windows, np.arange(6), count=4, rng=rng)
+    assert mixed.dtype == np.float32
+    assert labels.tolist() == [UNKNOWN] * 4 + [4, 5]
+    assert np.array_equal(mixed[4:], windows[4:])
+    for window, own in zip(mixed[:4], windows, strict=False):
+        # On the straight line from its own to one of the others.
+        assert any(
+            np.linalg.matrix_rank(np.stack([(window - own).ravel(), (other - own).ravel()]), tol=1e-4) < 2
+            for other in windows
+        )
 
 
 def test_labels_and_numbers_are_those_of_the_trial_that_is_shown() -> None:
