@@ -12,18 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import days, ensemble, folds, robustness, unknown
+from training import days, ensemble, folds, judging, robustness, unknown
 from training.card import smoothing_of
 from training.ensemble import Taught
-from training.evaluate import Judgement, judge, predict, table
+from training.evaluate import Judgement, table
 from training.experiment import Experiment
 from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import fit, restore
 from training.student import Student, Supervised, parameters
 from training.trial_run import write
 from training.windows import RandomWindows, cut
-from vskd_stream.bundle import load
-from vskd_stream.classify import Classifier
 from vskd_stream.errors import ConfigError
 from vskd_stream.image import encode_batch
 
@@ -120,24 +118,10 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
     """Judge both bundles on the test subjects through the serving path; write a file of figures."""
     stretches = cut(experiment.split.select(experiment.recordings(data), "test"), experiment.signal)
     judged = {}
-    for precision in PRECISIONS:
-        path = bundle_path(experiment, precision, run=run)
-        bundle = load(path)
-        classifier = Classifier(bundle, threads=experiment.fit.threads)
-        judgement = judge(
-            predict(classifier.classify, stretches),
-            labels=bundle.manifest.labels,
-            decision=bundle.manifest.decision,
-            hop_s=experiment.signal.hop_s,
-        )
+    for precision, manifest, judgement, identity in judging.bundles(experiment, stretches, run=run):
         say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
-        judged[precision] = {
-            "bundle_sha256": bundle.sha256,
-            "bundle_bytes": path.stat().st_size,
-            "temperature": bundle.manifest.temperature,
-            "unknown_below": bundle.manifest.decision.unknown_below,
-            "test": asdict(judgement),
-        }
+        unknown_below = manifest.decision.unknown_below
+        judged[precision] = identity | {"unknown_below": unknown_below, "test": asdict(judgement)}
     document = {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,

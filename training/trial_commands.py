@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training import trial_run
-from training.evaluate import judge, predict
+from training import judging, trial_run
 from training.export import PRECISIONS, ExportError, Material, bundle_path, export
 from training.fit import Curve
 from training.student import Student
@@ -25,8 +24,6 @@ from training.teaching import TeacherError
 from training.trial_experiment import TrialExperiment
 from training.trials import as_windows, stretches
 from vskd_stream import cli as vskd
-from vskd_stream.bundle import load
-from vskd_stream.classify import Classifier
 from vskd_stream.recording import Header, Message, write
 
 Say = Callable[[str], None]
@@ -147,27 +144,13 @@ def evaluate(experiment: TrialExperiment, *, data: Path, runs: Path, results: Pa
     test = experiment.split.select(experiment.trials(data), "test")
     parts = stretches(test, experiment.labels, experiment.signal.window_samples)
     judged = {}
-    for precision in PRECISIONS:
-        path = bundle_path(experiment, precision, run=runs / experiment.name)
-        bundle = load(path)
-        classifier = Classifier(bundle, threads=experiment.fit.threads)
-        judgement = judge(
-            predict(classifier.classify, parts),
-            labels=bundle.manifest.labels,
-            decision=bundle.manifest.decision,
-            hop_s=experiment.signal.hop_s,
-        )
+    for precision, _, judgement, identity in judging.bundles(experiment, parts, run=runs / experiment.name):
+        windows = judgement.windows
         say(
-            f"{precision}: accuracy {judgement.windows.accuracy:.4f}, "
-            f"macro-F1 {judgement.windows.macro_f1:.4f}, ECE {judgement.windows.ece:.4f}"
+            f"{precision}: accuracy {windows.accuracy:.4f}, macro-F1 {windows.macro_f1:.4f}, "
+            f"ECE {windows.ece:.4f}"
         )
-        judged[precision] = {
-            "bundle_sha256": bundle.sha256,
-            "bundle_bytes": path.stat().st_size,
-            "temperature": bundle.manifest.temperature,
-            "test": asdict(judgement.windows),
-            "subjects": judgement.subjects,
-        }
+        judged[precision] = identity | {"test": asdict(windows), "subjects": judgement.subjects}
     document = {"experiment": experiment.model_dump(mode="json"), "bundles": judged}
     target = results / f"{experiment.name}-bundles.json"
     trial_run.write(target, json.dumps(document, indent=1) + "\n")

@@ -10,10 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import lzma
 import re
-import tarfile
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets import DatasetError, Recording, Source, checked
+from training.datasets.members import Member, members
 
 STANDARD_GRAVITY_MPS2 = 9.80665
 SAMPLING_RATE_HZ = 104.0
@@ -49,9 +47,7 @@ _HOW_TO_GET_IT = (
     "download the data set from https://doi.org/10.5281/zenodo.8398688 "
     "and name its folder, or a tar archive of it"
 )
-_NAME = re.compile(r"(?:.*/)?(s\d{2})/\1_(\d{2})_sw\.csv")
 _COLUMNS = ["x_acc", "y_acc", "z_acc", "x_gyro", "y_gyro", "z_gyro", "timestamp", "label"]
-_MAX_FILE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +81,7 @@ def subjects(place: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: There is no such data set at ``place``.
     """
-    found = {file.subject for file in _files(place, None)}
+    found = {file.match[1] for file in _files(place, None)}
     if not found:
         raise _nothing(place)
     return tuple(sorted(found))
@@ -143,51 +139,18 @@ def load(place: Path) -> list[Recording]:
     return found
 
 
-class _File(NamedTuple):
-    subject: str
-    number: int
-    name: str
-    data: bytes
-
-
-def _files(place: Path, only: Collection[str] | None) -> Iterator[_File]:
+def _files(place: Path, only: Collection[str] | None) -> Iterator[Member]:
     """The watch's files, of the subjects in ``only`` if given."""
-    if not place.exists():
-        raise DatasetError(place, f"not found; {_HOW_TO_GET_IT}")
-    return _in_folder(place, only) if place.is_dir() else _in_archive(place, only)
+    subject = r"s\d{2}" if only is None else "|".join(map(re.escape, sorted(only))) or r"(?!)"
+    pattern = re.compile(rf"(?:.*/)?({subject})/\1_(\d{{2}})_sw\.csv")
+    return members(place, pattern, hint=_HOW_TO_GET_IT)
 
 
 def _nothing(place: Path) -> DatasetError:
     return DatasetError(place, f"no watch file DATA/sNN/sNN_EE_sw.csv is in it; {_HOW_TO_GET_IT}")
 
 
-def _in_folder(place: Path, only: Collection[str] | None) -> Iterator[_File]:
-    for path in sorted(place.rglob("*_sw.csv")):
-        match = _NAME.fullmatch(path.as_posix())
-        if match and (only is None or match[1] in only):
-            try:
-                yield _File(match[1], int(match[2]), path.name, path.read_bytes())
-            except OSError as error:
-                raise DatasetError(path, f"cannot be read ({error.strerror})") from error
-
-
-def _in_archive(place: Path, only: Collection[str] | None) -> Iterator[_File]:
-    try:
-        with tarfile.open(place) as archive:
-            for member in archive:
-                match = _NAME.fullmatch(member.name)
-                if not match or not member.isfile() or (only is not None and match[1] not in only):
-                    continue
-                if member.size > _MAX_FILE_BYTES:
-                    raise DatasetError(place, f"{member.name} has {member.size} bytes: another data set")
-                content = archive.extractfile(member)
-                assert content is not None  # only what is no file has none
-                yield _File(match[1], int(match[2]), member.name, content.read())
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise DatasetError(place, f"damaged, or no tar archive; {_HOW_TO_GET_IT}") from error
-
-
-def _execution(place: Path, file: _File) -> Execution:
+def _execution(place: Path, file: Member) -> Execution:
     where = f"{place}, {file.name}"
     try:
         rows = list(csv.reader(io.StringIO(file.data.decode("ascii"), newline=""), strict=True))
@@ -212,4 +175,4 @@ def _execution(place: Path, file: _File) -> Execution:
         raise DatasetError(where, "time runs backwards")
     acc_g = (values[:, :3] / STANDARD_GRAVITY_MPS2).astype(np.float32)
     gyro_dps = np.degrees(values[:, 3:]).astype(np.float32)
-    return Execution(file.subject, file.number, t_ms, acc_g, gyro_dps, label)
+    return Execution(file.match[1], int(file.match[2]), t_ms, acc_g, gyro_dps, label)
