@@ -18,6 +18,7 @@ import yaml
 
 from tests.training import toys, utd_toys
 from training import cli, trial_experiment, trial_run
+from training.datasets import utd_mhad
 from training.trials import as_windows
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
@@ -36,7 +37,8 @@ def arguments(command: str, place: Path, *more: str, config: Path = SMOKE) -> li
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return utd_toys.write(tmp_path_factory.mktemp("utd") / "data")
+    names = utd_toys.keys(actions=(1, 2, 3, 4), subjects=(1, 2, 3, 4), repetitions=(1, 2, 3))
+    return utd_toys.write(tmp_path_factory.mktemp("utd") / "data", names=names, samples=120)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_one_command_goes_from_teacher_to_replay(chain: tuple[Path, str]) -> Non
     place, printed = chain
     events = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     told = {event["label"] for event in events if event["event_type"] == "start"}
-    assert told & set(utd_toys.LABELS)
+    assert told & set(utd_mhad.SOURCE.labels[:4])
     run = place / "runs" / NAME
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.8

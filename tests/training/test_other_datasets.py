@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training import toy_utd
+from tests.training import utd_toys
 from training.datasets import DatasetError, Trial, berkeley_mhad, dsads, mex, mmact, spar
 
 G = 9.80665
@@ -73,7 +73,7 @@ def act(folder: Path) -> Path:
                     for i in range(5)
                 )
             )
-    toy_utd.write_video(folder / "video" / "subject1" / "cam2" / "scene1" / "session1" / "carrying.mp4")
+    utd_toys.write_video(folder / "video" / "subject1" / "cam2" / "scene1" / "session1" / "carrying.mp4")
     return folder
 
 

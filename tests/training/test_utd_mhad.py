@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tests.training import toy_utd
+from tests.training import utd_toys
 from training.datasets import DEPTH_STEP_M, DatasetError, utd_mhad
 
 
 def test_trials_come_by_action_subject_and_repetition_in_g_and_radians(tmp_path: Path) -> None:
-    trials = utd_mhad.trials(toy_utd.write(tmp_path), modalities=["skeleton"])
-    assert [trial.key for trial in trials] == toy_utd.KEYS
+    trials = utd_mhad.trials(utd_toys.write(tmp_path), modalities=["skeleton"])
+    assert [trial.key for trial in trials] == utd_toys.KEYS
     first = trials[0]
     assert (first.label, first.subject, first.repetition) == ("swipe_left", "1", 1)
     assert first.acc_g.shape == (60, 3)
@@ -31,12 +31,12 @@ def test_trials_come_by_action_subject_and_repetition_in_g_and_radians(tmp_path:
 
 
 def test_the_first_21_actions_are_of_the_wrist_and_the_others_of_the_thigh(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path, keys=["a21_s1_t1", "a22_s1_t1"])
+    utd_toys.write(tmp_path, names=["a21_s1_t1", "a22_s1_t1"])
     assert [trial.placement for trial in utd_mhad.trials(tmp_path)] == ["right_wrist", "right_thigh"]
 
 
 def test_zip_archives_are_read_without_unpacking(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path)
+    utd_toys.write(tmp_path)
     unpacked = utd_mhad.trials(tmp_path)
     shutil.make_archive(str(tmp_path / "Inertial"), "zip", tmp_path, "Inertial")
     shutil.rmtree(tmp_path / "Inertial")
@@ -45,7 +45,7 @@ def test_zip_archives_are_read_without_unpacking(tmp_path: Path) -> None:
 
 
 def test_depth_comes_in_steps_of_16_mm_at_every_second_pixel(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path, depth=True, keys=["a1_s1_t1"])
+    utd_toys.write(tmp_path, depth=True, names=["a1_s1_t1"])
     (trial,) = utd_mhad.trials(tmp_path, modalities=["depth"])
     assert trial.frames is not None
     assert trial.frames.shape == (24, 120, 160)
@@ -55,8 +55,8 @@ def test_depth_comes_in_steps_of_16_mm_at_every_second_pixel(tmp_path: Path) -> 
 
 
 def test_rgb_is_decoded_small(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path, keys=["a1_s1_t1"])
-    toy_utd.write_video(tmp_path / "RGB" / "a1_s1_t1_color.avi")
+    utd_toys.write(tmp_path, names=["a1_s1_t1"])
+    utd_toys.write_video(tmp_path / "RGB" / "a1_s1_t1_color.avi")
     (trial,) = utd_mhad.trials(tmp_path, modalities=["rgb"])
     assert trial.frames is not None
     assert trial.frames.shape == (5, 120, 160, 3)
@@ -68,7 +68,7 @@ def test_rgb_is_decoded_small(tmp_path: Path) -> None:
 def test_a_modality_that_is_not_there_says_what_to_download(
     tmp_path: Path, modality: utd_mhad.Modality
 ) -> None:
-    toy_utd.write(tmp_path)
+    utd_toys.write(tmp_path)
     for name in ("Skeleton", "Depth"):
         shutil.rmtree(tmp_path / name)
     with pytest.raises(DatasetError, match=r"is in it; download .*RGB-part1.zip.* --data"):
@@ -84,12 +84,12 @@ def test_a_missing_data_set_says_what_to_download(tmp_path: Path) -> None:
 
 
 def test_a_trial_without_its_skeleton_is_named(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path)
+    utd_toys.write(tmp_path)
     (tmp_path / "Skeleton" / "a3_s2_t1_skeleton.mat").unlink()
     with pytest.raises(DatasetError, match="1 trials have no skeleton file, a3_s2_t1 first"):
         utd_mhad.trials(tmp_path, modalities=["skeleton"])
     (tmp_path / "Skeleton" / "a4_s2_t1_skeleton.mat").write_bytes(b"")
-    assert len(utd_mhad.trials(tmp_path)) == len(toy_utd.KEYS)
+    assert len(utd_mhad.trials(tmp_path)) == len(utd_toys.KEYS)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_trial_without_its_skeleton_is_named(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused_by_name(
     tmp_path: Path, content: dict[str, object] | None, reason: str
 ) -> None:
-    toy_utd.write(tmp_path)
+    utd_toys.write(tmp_path)
     path = tmp_path / "Inertial" / "a1_s1_t2_inertial.mat"
     if content is None:
         path.write_bytes(path.read_bytes()[:150])
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_refused_by_name(
 
 
 def test_a_video_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path, keys=["a1_s1_t1"])
+    utd_toys.write(tmp_path, names=["a1_s1_t1"])
     (tmp_path / "RGB").mkdir()
     (tmp_path / "RGB" / "a1_s1_t1_color.avi").write_bytes(b"no video" * 99)
     with pytest.raises(DatasetError, match=r"a1_s1_t1_color\.avi: not a readable video"):
@@ -128,7 +128,7 @@ def test_a_video_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_derived_archive_that_is_damaged_is_refused(tmp_path: Path) -> None:
-    toy_utd.write(tmp_path, keys=["a1_s1_t1"])
+    utd_toys.write(tmp_path, names=["a1_s1_t1"])
     shutil.rmtree(tmp_path / "Depth")
     folder = tmp_path / "utd-mhad-depth"
     folder.mkdir()

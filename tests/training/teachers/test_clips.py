@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.training import toy_utd
+from tests.training import utd_toys
 from training.datasets import DatasetError, Trial
 from training.teachers.depth import EXTENT_M, DepthClips, DepthView
 from training.teachers.skeleton import SkeletonClips, SkeletonView
@@ -17,8 +17,8 @@ LIVELY = DepthView(turn_deg=15.0, tilt_deg=5.0, scale=0.1, shift_m=0.05, crop=0.
 
 
 def trial(action: int = 1, *, noise_m: float = 0.005) -> Trial:
-    body = toy_utd.skeleton(action, noise_m=noise_m)
-    steps = (toy_utd.depth_mm(body)[::2, ::2] // 16).astype(np.uint8)
+    body = utd_toys.skeleton(action, noise_m=noise_m)
+    steps = (utd_toys.depth_mm(body)[::2, ::2] // 16).astype(np.uint8)
     return Trial(
         key=f"a{action}_s1_t1",
         label="wave",

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.training import toy_utd
+from tests.training import utd_toys
 from training import cli, teaching
 from training.distill import Distillation
 from training.methods import METHODS
@@ -34,14 +34,14 @@ DEPTH_VIEW = {"turn_deg": 5.0, "tilt_deg": 1.0, "scale": 0.05, "shift_m": 0.02, 
 def data(tmp_path: Path) -> Path:
     place = tmp_path / "data"
     place.mkdir()
-    return toy_utd.write(place, depth=True)
+    return utd_toys.write(place, depth=True)
 
 
 def config(place: Path, teacher: dict[str, object], *, name: str = "toy", **fit: object) -> Path:
     document = {
         "name": name,
         "seed": 3,
-        "dataset": {"kind": "utd_mhad", "labels": list(toy_utd.LABELS)},
+        "dataset": {"kind": "utd_mhad", "labels": list(utd_toys.LABELS)},
         "split": {"by": "subject", "train": ["1"], "test": ["2"]},
         "teacher": teacher,
     }
@@ -71,11 +71,11 @@ def test_a_skeleton_teacher_learns_and_leaves_what_it_says_of_every_trial(data: 
     assert teach(path, data, tmp_path, "--seeds", "2") == 0
     run = tmp_path / "runs" / "toy"
     with np.load(run / "outputs.npz") as outputs:
-        assert outputs["keys"].tolist() == toy_utd.KEYS
+        assert outputs["keys"].tolist() == utd_toys.KEYS
         assert outputs["logits"].shape == (8, 2)
         assert outputs["features"].shape == (8, 300)
         assert outputs["view_logits"].shape == (4, 8, 2)
-        assert set(outputs["view_keys"].tolist()) == {key for key in toy_utd.KEYS if "_s1_" in key}
+        assert set(outputs["view_keys"].tolist()) == {key for key in utd_toys.KEYS if "_s1_" in key}
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["sides"]["train"]["accuracy"] == 1.0
     assert len(metrics["curves"]) == 12
@@ -104,11 +104,11 @@ def test_attention_is_transferred_from_the_maps_that_a_depth_teacher_leaves(
 ) -> None:
     depth = config(tmp_path, DEPTH | {"view": DEPTH_VIEW}, name="eyes", epochs=1, windows_per_epoch=8)
     assert teach(depth, data, tmp_path) == 0
-    lessons = teaching.load(tmp_path / "runs" / "eyes" / "outputs.npz", toy_utd.KEYS, classes=2)
+    lessons = teaching.load(tmp_path / "runs" / "eyes" / "outputs.npz", utd_toys.KEYS, classes=2)
     torch.manual_seed(1)
     student = Student(channels=3, classes=2, width=4)
     task = Distillation(student, lessons, method=METHODS["at"], label_smoothing=0.0)
-    which = torch.arange(len(toy_utd.KEYS))
+    which = torch.arange(len(utd_toys.KEYS))
     result = task(torch.randn(len(which), 3, 64, 64), torch.zeros_like(which), which)
     result["loss"].backward()
     assert result["attention"] > 0.0
