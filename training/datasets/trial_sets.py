@@ -41,8 +41,8 @@ class UtdMhad(TrialSet):
     shows = frozenset({"skeleton", "depth"})
 
     kind: Literal["utd_mhad"]
-    labels: Literal["all", "wrist"] | tuple[str, ...] = "all"
-    """"wrist": the 21 actions with the sensor on the right wrist. Or those that are listed."""
+    labels: Literal["all", "wrist"] | tuple[str, ...] | None = None
+    """"wrist": the 21 actions with the sensor on the right wrist. Or those that are listed. All by default."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -53,7 +53,7 @@ class UtdMhad(TrialSet):
     @property
     def names(self) -> tuple[str, ...]:
         """In the data set's order, whatever order they are listed in."""
-        if self.labels == "all":
+        if self.labels is None or self.labels == "all":
             return self.source.labels
         if self.labels == "wrist":
             return utd_mhad.WRIST_LABELS
