@@ -42,7 +42,7 @@ class UtdMhad(TrialSet):
 
     kind: Literal["utd_mhad"]
     labels: Literal["all", "wrist"] | tuple[str, ...] | None = None
-    """"wrist": the 21 actions with the sensor on the right wrist. Or those that are listed. All by default."""
+    """"wrist": the 21 actions with the sensor on the right wrist. Or those listed. All by default."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
