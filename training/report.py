@@ -93,13 +93,25 @@ def _first_runs(folder: Path, rows: dict[str, Any]) -> dict[str, dict[str, Any]]
 def _table(rows: dict[str, Any]) -> str:
     head = "".join(
         f"<th>{name}</th>"
-        for name in ("method", "seeds", "accuracy", "macro-F1", "wrist classes", "against alone", "p")
+        for name in (
+            "method",
+            "teacher",
+            "seeds",
+            "accuracy",
+            "macro-F1",
+            "wrist classes",
+            "against alone",
+            "p",
+        )
     )
     lines = []
     for entry, row in sorted(rows.items(), key=lambda item: -item[1]["accuracy"]["mean"]):
         against = row.get("against_alone")
         cells = [
             escape(entry),
+            "<br>".join(
+                f"{escape(one['run'])}, {100 * one['accuracy']:.1f}" for one in row.get("teachers", ())
+            ),
             str(len(row["seeds"])),
             *(
                 _percent(row[figure]) if figure in row else ""

@@ -150,6 +150,7 @@ def test_methods_are_compared_and_reported(
     assert cli.main(arguments("report", tmp_path, "--out", str(page), config=config)) == 0
     html = page.read_text()
     assert "<td>alone@minmax</td>" in html
+    assert f"<td>{teacher}, {100 * taught_by['accuracy']:.1f}</td>" in html
     assert html.count("<svg") == 5
     assert "data:image/png;base64," in html
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")

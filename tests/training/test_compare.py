@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from training.compare import Entry, paired
+from training.compare import Entry, paired, summarise
 
 
 def test_an_entry_is_a_method_perhaps_in_a_variant() -> None:
@@ -31,3 +34,28 @@ def test_the_paired_test_is_the_exact_sign_test_over_trials(seed: int) -> None:
 def test_methods_that_answer_alike_do_not_differ() -> None:
     same = [np.array([True, False, True])]
     assert paired(same, same) == {"difference": 0.0, "won": 0, "lost": 0, "p": 1.0}
+
+
+def test_a_table_has_no_figure_of_wrists_where_the_sensor_was_on_none_and_names_every_teacher(
+    tmp_path: Path,
+) -> None:
+    taught_by = [{"run": "eyes", "outputs_sha256": digest, "accuracy": 0.9} for digest in ("ab", "ab", "cd")]
+    for seed, teacher in enumerate(taught_by, start=1):
+        run = tmp_path / "runs" / "toy" / f"kd-{seed}"
+        run.mkdir(parents=True)
+        found = {
+            "seed": seed,
+            "budget": "b",
+            "teacher": teacher,
+            "test": {"accuracy": 0.5, "macro_f1": 0.4},
+            "wrist_accuracy": None,
+            "answers": [0, 1],
+            "truth": [0, 0],
+        }
+        (run / "metrics.json").write_text(json.dumps(found))
+    target = tmp_path / "toy.json"
+    summarise(target, runs=tmp_path / "runs", name="toy", config=Path("toy.yaml"))
+    row = json.loads(target.read_text())["methods"]["kd"]
+    assert "wrist_accuracy" not in row
+    assert row["accuracy"]["mean"] == 0.5
+    assert row["teachers"] == [taught_by[0], taught_by[2]]
