@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.models import acceleration, graph_of, tiny_bundle, tiny_graph
 from training.bundling import write_bundle
+from vskd_stream import _ort
 from vskd_stream import classify as classify_module
 from vskd_stream.bundle import Bundle, Golden, load
 from vskd_stream.classify import MAX_BATCH, Classifier
@@ -202,6 +203,29 @@ def test_a_windows_probabilities_do_not_depend_on_its_batch(
         else:
             # A matrix product may add up in another order when it has other rows.
             np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6, err_msg=str(size))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_int8_graph_tells_the_same_in_floating_point_to_the_rounding_of_a_step(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    graph = in_memory(bundle, quantised(convolutional_graph(), bundle, tmp_path))
+    some = windows(64)
+
+    integers = Classifier(graph).classify(some)
+    floats = Classifier(graph, arithmetic="float").classify(some)
+
+    assert np.ptp(integers, axis=0).min() > 0.01
+    np.testing.assert_allclose(floats, integers, rtol=0, atol=0.02)
+    assert (floats.argmax(1) == integers.argmax(1)).mean() > 0.95
+
+
+def test_a_graph_in_floating_point_does_not_care_for_the_arithmetic(bundle: Bundle) -> None:
+    graph = in_memory(bundle, convolutional_graph())
+
+    one, two = (Classifier(graph, arithmetic=each).classify(windows(5)) for each in get_args(_ort.Arithmetic))
+
+    assert np.array_equal(one, two)
 
 
 def test_more_threads_give_the_same_probabilities(bundle: Bundle) -> None:

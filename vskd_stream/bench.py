@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream import runtime
+from vskd_stream._ort import Arithmetic
 from vskd_stream.announce import Announcer
 from vskd_stream.bundle import Bundle
 from vskd_stream.classify import MAX_BATCH, Classifier
 from vskd_stream.devices import Devices
+from vskd_stream.errors import BundleError
 from vskd_stream.image import encode_batch
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
@@ -39,11 +41,16 @@ _ROOM: Final = 0.8
 """So much of a core may be used; the rest is for bursts, the broker's client and the system."""
 
 
+_WORTH: Final = 0.9
+"""Floating point must take at most so much of the time: integers give the same scores on every machine."""
+
+
 @dataclass(frozen=True, slots=True)
-class Threads:
-    """The model with so many threads."""
+class Trial:
+    """The model, run in one way."""
 
     threads: int
+    arithmetic: Arithmetic
     one_ms: float
     """One window to its probabilities, image included."""
     one_p99_ms: float
@@ -60,8 +67,9 @@ class Figures:
     bundle_sha256: str
     precision: str
     threads: int
-    """Chosen: the fastest in batches that leaves a core for everything else."""
-    tried: tuple[Threads, ...]
+    """Chosen, as is the arithmetic: the fastest in batches that leaves a core for everything else."""
+    arithmetic: Arithmetic
+    tried: tuple[Trial, ...]
     decode_us: float
     """A message of half a second at 50 Hz (MessagePack), read and checked."""
     cut_us: float
@@ -79,6 +87,18 @@ class Figures:
     """So many devices at 50 Hz the event loop can serve, as far as these stages go."""
     model_devices: int
     """So many the model can."""
+
+    @property
+    def best(self) -> Trial:
+        """The trial that was chosen."""
+        return next(
+            each for each in self.tried if (each.threads, each.arithmetic) == (self.threads, self.arithmetic)
+        )
+
+    @property
+    def way(self) -> runtime.Way:
+        """What was chosen."""
+        return runtime.Way(threads=self.threads, arithmetic=self.arithmetic)
 
     @property
     def devices(self) -> int:
@@ -99,8 +119,12 @@ def measure(bundle: Bundle, *, turns: int = 41) -> Figures:
     cores = os.cpu_count() or 1
     windows = _windows(bundle)
     # One core is the event loop's: a model that takes all of them makes it wait.
-    tried = tuple(_with_threads(bundle, n, windows, turns) for n in range(1, max(2, min(cores, 9))))
-    best = min(tried, key=lambda each: each.batch_ms)
+    tried = tuple(
+        _tried(bundle, runtime.Way(threads=threads, arithmetic=arithmetic), windows, turns)
+        for arithmetic in _arithmetics(bundle)
+        for threads in range(1, max(2, min(cores, 9)))
+    )
+    best = choose(tried)
     decode_us, cut_us, decide_us, memory_kib = _ways(bundle)
     spec = bundle.manifest.image
     images = np.empty((MAX_BATCH, spec.channels, spec.size, spec.size), np.float32)
@@ -114,6 +138,7 @@ def measure(bundle: Bundle, *, turns: int = 41) -> Figures:
         bundle_sha256=bundle.sha256,
         precision=bundle.manifest.precision,
         threads=best.threads,
+        arithmetic=best.arithmetic,
         tried=tried,
         decode_us=decode_us,
         cut_us=cut_us,
@@ -127,20 +152,39 @@ def measure(bundle: Bundle, *, turns: int = 41) -> Figures:
     )
 
 
+def choose(tried: Sequence[Trial]) -> Trial:
+    """The fastest in batches; of integers, unless floating point is clearly faster."""
+    fastest = min(tried, key=lambda each: each.batch_ms)
+    integer = min(
+        (each for each in tried if each.arithmetic == "integer"), key=lambda each: each.batch_ms, default=None
+    )
+    if integer is None or fastest.batch_ms < _WORTH * integer.batch_ms:
+        return fastest
+    return integer
+
+
+def comparison(measured: Sequence[Figures]) -> str:
+    """A line for each bundle, as it was chosen to run, for people."""
+    lines = ["bundle               run with               one window   in batches   devices"]
+    for each in measured:
+        best = each.best
+        times = f"{best.one_ms:9.2f} ms {best.batch_ms:9.3f} ms"
+        lines.append(f"{each.bundle:20} {_words(best):20} {times} {each.devices:9}")
+    return "\n".join(lines) + "\n"
+
+
 def table(figures: Figures) -> str:
     """For people."""
     lines = [
         figures.machine,
         f"{figures.bundle} ({figures.precision}), sha256 {figures.bundle_sha256[:12]}",
         "",
-        "model          one window      p99   in batches",
+        "model                  one window      p99   in batches",
     ]
     for each in figures.tried:
-        mark = "  <- chosen" if each.threads == figures.threads else ""
-        name = f"{each.threads} thread{'s' if each.threads > 1 else ''}"
-        lines.append(
-            f"{name:12} {each.one_ms:9.2f} ms {each.one_p99_ms:5.2f} ms {each.batch_ms:9.2f} ms{mark}"
-        )
+        mark = "  <- chosen" if each == figures.best else ""
+        times = f"{each.one_ms:9.2f} ms {each.one_p99_ms:5.2f} ms {each.batch_ms:9.3f} ms"
+        lines.append(f"{_words(each):20} {times}{mark}")
     lines += [
         "",
         "stage",
@@ -157,13 +201,33 @@ def table(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_threads(bundle: Bundle, threads: int, windows: NDArray[np.float32], turns: int) -> Threads:
-    classifier = Classifier(bundle, threads=threads)
+def _arithmetics(bundle: Bundle) -> tuple[Arithmetic, ...]:
+    """In which the bundle may be run; integers come first, and where they are broken that is told."""
+    if bundle.manifest.precision == "fp32":
+        return ("float",)
+    try:
+        Classifier(bundle, arithmetic="float")
+    except BundleError:
+        # Golden windows that were promised closer than floating point keeps them.
+        return ("integer",)
+    return ("integer", "float")
+
+
+def _words(trial: Trial) -> str:
+    return f"{trial.arithmetic}, {trial.threads} thread{'s' if trial.threads > 1 else ''}"
+
+
+def _tried(bundle: Bundle, way: runtime.Way, windows: NDArray[np.float32], turns: int) -> Trial:
+    classifier = Classifier(bundle, threads=way.threads, arithmetic=way.arithmetic)
     classifier.warm()
     one = _turns_us(lambda: classifier.classify(windows[:1]), 5 * turns)
     batch_us = _median_us(lambda: classifier.classify(windows), turns)
-    return Threads(
-        threads, median(one) / 1e3, float(np.percentile(one, 99)) / 1e3, batch_us / MAX_BATCH / 1e3
+    return Trial(
+        way.threads,
+        way.arithmetic,
+        one_ms=median(one) / 1e3,
+        one_p99_ms=float(np.percentile(one, 99)) / 1e3,
+        batch_ms=batch_us / MAX_BATCH / 1e3,
     )
 
 

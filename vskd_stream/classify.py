@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream import _ort
+from vskd_stream._ort import Arithmetic
 from vskd_stream.bundle import Bundle, Golden
 from vskd_stream.errors import BundleError, ImageSpecError
 from vskd_stream.image import encode_batch
@@ -31,8 +32,14 @@ class Classifier:
     not depend on its batch: bit for bit in int8, to 1e-6 in float32.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        """Open the graph with so many threads and compute the golden windows.
+    def __init__(self, bundle: Bundle, *, threads: int = 1, arithmetic: Arithmetic = "integer") -> None:
+        """Open the graph and compute the golden windows.
+
+        Args:
+            bundle: What to run.
+            threads: For one batch.
+            arithmetic: Of a quantised graph (``_ort.Arithmetic``); in "float" what is said above of
+                int8 holds to the rounding of a step.
 
         Raises:
             BundleError: The graph's input or output is not what the manifest says, or a golden
@@ -42,7 +49,7 @@ class Classifier:
         self._path = bundle.path
         image = bundle.manifest.image
         try:
-            self._session = _ort.open_session(bundle.graph, threads=threads)
+            self._session = _ort.open_session(bundle.graph, threads=threads, arithmetic=arithmetic)
             inputs = [_Tensor(i.name, i.type, i.shape) for i in self._session.get_inputs()]
             outputs = [_Tensor(o.name, o.type, o.shape) for o in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's exceptions have no common class

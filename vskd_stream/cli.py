@@ -94,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     command = commands.add_parser("bench", help="measure what this machine can do with a model")
     command.add_argument(
-        "bundle", nargs="*", default=["wrist"], help="files, or names of shipped bundles (wrist), to compare"
+        "bundle",
+        nargs="*",
+        default=["wrist"],
+        help="files, or names of shipped bundles (wrist, wrist-small), to compare",
     )
     command.add_argument("--json", action="store_true", help="for machines")
     command.set_defaults(run=_bench)
@@ -206,8 +209,7 @@ def _serve(path: Path, *, check_only: bool) -> None:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from vskd_stream import bundle, config, logs, offline, recording
-    from vskd_stream.classify import Classifier
+    from vskd_stream import bundle, config, logs, offline, recording, runtime
     from vskd_stream.settings import RemoteBroker, Settings
     from vskd_stream.tally import Tally
 
@@ -224,7 +226,7 @@ def _replay(options: argparse.Namespace) -> None:
     first_s: float | None = None
     began_s = time.monotonic()
     played = offline.play(
-        recorded, settings=settings, bundle=loaded, classifier=Classifier(loaded), tally=Tally()
+        recorded, settings=settings, bundle=loaded, classifier=runtime.classifier(loaded), tally=Tally()
     )
     for arrival_s, publications in played:
         first_s = arrival_s if first_s is None else first_s
@@ -275,8 +277,10 @@ def _bench(options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps([each.as_json() for each in measured], indent=2) + "\n")
     else:
         sys.stdout.write("\n".join(bench.table(each) for each in measured))
+        if len(measured) > 1:
+            sys.stdout.write("\n" + bench.comparison(measured))
     for each in measured:
-        runtime.remember(each.bundle_sha256, threads=each.threads)
+        runtime.remember(each.bundle_sha256, each.way)
 
 
 def _config_schema(_: argparse.Namespace) -> None:

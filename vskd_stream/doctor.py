@@ -106,13 +106,13 @@ def _configuration(patient: Patient) -> Iterator[Finding]:
 
 
 def _model(patient: Patient) -> Iterator[Finding]:
-    from vskd_stream import bundle, classify
+    from vskd_stream import bundle, runtime
 
     model = patient.settings.model if patient.settings else None
     try:
         path = bundle.resolve(model.bundle if model else "wrist")
         loaded = bundle.load(path, sha256=model.sha256 if model else None)
-        classifier = classify.Classifier(loaded)
+        classifier = runtime.classifier(loaded)
     except VskdError as error:
         yield Finding("model", "fail", str(error))
         return

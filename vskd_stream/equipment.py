@@ -72,7 +72,7 @@ def equip(
     if before is not None and before.bundle.sha256 == loaded.sha256:
         classifier = before.classifier
     else:
-        classifier = Classifier(loaded, threads=runtime.threads(loaded.sha256))
+        classifier = runtime.classifier(loaded)
         classifier.warm()
     # The session has a copy of the graph of its own.
     loaded = replace(loaded, graph=b"")
