@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from training.evaluate import Figures, Judgement, table
 from training.experiment import Decisions, Exportable
+from training.student import RESNET18_WIDTH, Student, multiply_adds, parameters
 
 _POOR_F1 = 0.6
 
@@ -13,7 +14,8 @@ _CARD = """\
 # {name} ({precision})
 
 Tells {labels} activities apart from a wrist's acceleration: a window of {window_s:g} s every {hop_s:g} s.
-A ResNet18 that reads Gramian Angular Fields, {taught_by}.
+A ResNet18{width} that reads Gramian Angular Fields, {taught_by}.
+It has {parameters:.2f} million parameters; a window costs {multiply_adds:.1f} million multiply-adds.
 
 ## Data
 
@@ -56,6 +58,7 @@ def smoothing_of(decisions: Decisions) -> str:
 
 def write_card(
     experiment: Exportable,
+    student: Student,
     *,
     precision: str,
     test: Judgement,
@@ -66,13 +69,15 @@ def write_card(
 
     Args:
         experiment: What was trained.
+        student: What came of it; only its size is told.
         precision: Of the bundle.
         test: Figures of who judges.
         learned: Subjects learned from.
         chose: Subjects who chose temperature and thresholds.
     """
     smoothed, subjects = test.smoothed, test.subjects
-    signal, sources = experiment.signal, experiment.sources.values()
+    signal, image, sources = experiment.signal, experiment.image, experiment.sources.values()
+    narrowed = experiment.student.width / RESNET18_WIDTH
     return _CARD.format(
         name=experiment.name,
         precision=precision,
@@ -81,6 +86,9 @@ def write_card(
         hop_s=signal.hop_samples / signal.sampling_rate_hz,
         data="\n\n".join(f"{source.attribution} Licence: {source.licence}." for source in sources),
         taught_by=experiment.taught_by,
+        width="" if narrowed == 1.0 else f" of {narrowed:.3g} times the width",
+        parameters=parameters(student) / 1e6,
+        multiply_adds=multiply_adds(student, channels=image.channels, size=image.size) / 1e6,
         train=len(learned),
         validation=len(chose),
         validation_subjects=", ".join(chose),

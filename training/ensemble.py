@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
 from torch import Tensor, nn
 
+from training.experiment import EnsembleChoice, Experiment
 from training.fit import FitError, restore
 from training.student import Student, Supervised
-
-if TYPE_CHECKING:
-    from training.experiment import Experiment
 
 RECORD = "experiment.json"
 """In a run's folder: what it learned, for whoever learns from it."""
@@ -64,7 +61,8 @@ def record(experiment: Experiment, run: Path) -> None:
 def teachers(experiment: Experiment, runs: Path) -> list[Student]:
     """The finished students that the experiment names; ``FitError`` if one is not there or does not fit."""
     found = []
-    for name in experiment.teacher.runs if experiment.teacher else ():
+    choice = experiment.teacher
+    for name in choice.runs if isinstance(choice, EnsembleChoice) else ():
         try:
             document = json.loads((runs / name / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -80,6 +78,7 @@ def teachers(experiment: Experiment, runs: Path) -> list[Student]:
             classes=len(taught.labels),
             width=taught.student.width,
             features=taught.student.features,
+            stem=taught.student.stem,
         )
         task: nn.Module = Supervised(student, label_smoothing=0.0)
         restore(

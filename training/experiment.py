@@ -14,6 +14,7 @@ from training.collection import Collection
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, read, validated
+from training.student import Stem
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
 
@@ -45,6 +46,9 @@ class StudentChoice(Frozen):
     """Channels of the first stage; 64 makes it a ResNet18."""
     features: int = Field(default=300, ge=2, le=4096)
     """Size of the tap."""
+    # Left out of what a run is known by where it is what all runs had before there was a choice.
+    stem: Stem = Field(default="wide", exclude_if=lambda stem: stem == "wide")
+    """"narrow" for images of 32 pixels (``training.student``)."""
 
 
 class EnsembleChoice(Frozen):
@@ -55,6 +59,20 @@ class EnsembleChoice(Frozen):
     from whom this one must not learn."""
     weight: float = Field(default=0.7, ge=0.0, le=1.0)
     """Of what they say; the rest is the labels'."""
+    temperature: float = Field(default=2.0, ge=0.1, le=100.0)
+    """By which both sides are softened."""
+
+
+class BundleChoice(Frozen):
+    """A bundle from which a smaller student learns as well (``training.distillate``)."""
+
+    bundle: Annotated[str, Field(min_length=1)]
+    """A shipped bundle's name, or a path; same labels, rate and windows, and nobody in it from whom this
+    one must not learn. Its images may be others."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the file: who teaches decides what is learned."""
+    weight: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Of what it says; the rest is the labels'."""
     temperature: float = Field(default=2.0, ge=0.1, le=100.0)
     """By which both sides are softened."""
 
@@ -183,7 +201,7 @@ class Experiment(Exportable):
     dataset: Collection
     split: SubjectSplit
     student: StudentChoice = StudentChoice()
-    teacher: EnsembleChoice | None = None
+    teacher: EnsembleChoice | BundleChoice | None = None
 
     @property
     def coarse(self) -> dict[str, str]:
@@ -196,6 +214,9 @@ class Experiment(Exportable):
         """For the card."""
         if self.teacher is None:
             return super().taught_by
+        if isinstance(self.teacher, BundleChoice):
+            teacher, digest = self.teacher.bundle, self.teacher.sha256[:12]
+            return f"taught by labels and by the bundle {teacher}, SHA-256 {digest} (no camera teacher)"
         return (
             f"taught by labels and by the mean answer of {len(self.teacher.runs)} others (no camera teacher)"
         )

@@ -116,7 +116,7 @@ def export(
     for precision in PRECISIONS:
         path = bundle_path(experiment, precision, run=run)
         exported[precision] = _export(
-            experiment, graphs[precision], precision=precision, path=path, found=found
+            experiment, student, graphs[precision], precision=precision, path=path, found=found
         )
         figures = exported[precision].validation.windows
         say(f"{path}: validation accuracy {figures.accuracy:.4f}, ECE {figures.ece:.4f}")
@@ -131,7 +131,13 @@ def export(
 
 
 def _export(
-    experiment: Exportable, graph: bytes, *, precision: Precision, path: Path, found: Material
+    experiment: Exportable,
+    student: Student,
+    graph: bytes,
+    *,
+    precision: Precision,
+    path: Path,
+    found: Material,
 ) -> Exported:
     threads, decisions = experiment.fit.threads, experiment.decisions
     hop_s = experiment.signal.hop_s
@@ -196,6 +202,7 @@ def _export(
     write(
         write_card(
             experiment,
+            student,
             precision=precision,
             test=on_test,
             learned=found.learned,

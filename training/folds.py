@@ -112,7 +112,7 @@ class Study(Frozen):
                     name = f"{self.name}.{variant}.{fold}.{seed}"
                     document = merged(self.experiment, changes)
                     document |= {"name": name, "seed": seed, "split": split}
-                    if "teacher" in document:
+                    if "runs" in document.get("teacher", {}):
                         # Taught by those who learned from the same people, and from nobody else.
                         runs = [each.format(fold=fold, seed=seed) for each in document["teacher"]["runs"]]
                         document["teacher"] = document["teacher"] | {"runs": runs}

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import days, ensemble, folds, judging, robustness, unknown
+from training import days, distillate, ensemble, folds, judging, robustness, unknown
 from training.card import smoothing_of
+from training.distillate import Distillate
 from training.ensemble import Taught
 from training.evaluate import Judgement, table
-from training.experiment import Experiment
+from training.experiment import BundleChoice, Experiment
 from training.export import PRECISIONS, bundle_path, export, material
-from training.fit import fit, restore
-from training.student import Student, Supervised, parameters
+from training.fit import Batches, fit, restore
+from training.student import Student, Supervised, multiply_adds, parameters
 from training.trial_run import write
 from training.windows import RandomWindows, cut
 from vskd_stream.errors import ConfigError
@@ -40,6 +41,7 @@ def make_task(experiment: Experiment) -> Supervised:
         classes=len(experiment.labels),
         width=experiment.student.width,
         features=experiment.student.features,
+        stem=experiment.student.stem,
     )
     return Supervised(student, label_smoothing=experiment.fit.label_smoothing)
 
@@ -60,15 +62,7 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
     labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
     watched = slice(None, None, max(1, len(windows) // _WATCHED_WINDOWS))
     images = torch.from_numpy(encode_batch(np.ascontiguousarray(windows[watched]), spec=experiment.image))
-    task = make_task(experiment)
-    if experiment.teacher is not None:
-        task = Taught(
-            task.student,
-            ensemble.teachers(experiment, runs),
-            label_smoothing=experiment.fit.label_smoothing,
-            weight=experiment.teacher.weight,
-            temperature=experiment.teacher.temperature,
-        )
+    task, batches = lessons(experiment, supply, runs=runs)
     ensemble.record(experiment, run)
 
     def watch() -> str:
@@ -81,9 +75,7 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
 
     fit(
         task,
-        batches=lambda epoch: supply.epoch(
-            epoch, batches=experiment.fit.batches, batch_size=experiment.fit.batch_size
-        ),
+        batches=batches,
         settings=experiment.fit,
         seed=experiment.seed,
         checkpoint=_checkpoint(run),
@@ -92,6 +84,24 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
         after_epoch=watch,
     )
     return task.student
+
+
+def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tuple[Supervised, Batches]:
+    """What is to be learned, and from which windows; whoever teaches is looked for here."""
+    task, choice = make_task(experiment), experiment.teacher
+    length = {"batches": experiment.fit.batches, "batch_size": experiment.fit.batch_size}
+    if choice is None:
+        return task, lambda epoch: supply.epoch(epoch, **length)
+    how = {"weight": choice.weight, "temperature": choice.temperature}
+    smoothing = experiment.fit.label_smoothing
+    if not isinstance(choice, BundleChoice):
+        taught = Taught(task.student, ensemble.teachers(experiment, runs), label_smoothing=smoothing, **how)
+        return taught, lambda epoch: supply.epoch(epoch, **length)
+    classify = distillate.teacher(experiment, choice).classify
+    return Distillate(task.student, label_smoothing=smoothing, **how), lambda epoch: (
+        (images, labels, classify(windows))
+        for windows, images, labels in supply.with_windows(epoch, **length)
+    )
 
 
 def finished(experiment: Experiment, *, run: Path) -> Student:
@@ -122,6 +132,8 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
         say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
         unknown_below = manifest.decision.unknown_below
         judged[precision] = identity | {"unknown_below": unknown_below, "test": asdict(judgement)}
+    student = make_task(experiment).student
+    image = experiment.image
     document = {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,
@@ -130,7 +142,8 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
             for command in ("train", "export", "evaluate")
         ],
         "seed": experiment.seed,
-        "parameters": parameters(make_task(experiment).student),
+        "parameters": parameters(student),
+        "multiply_adds": multiply_adds(student, channels=image.channels, size=image.size),
         "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in _TOOLS},
         "processor": platform.machine(),
         "bundles": judged,

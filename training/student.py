@@ -6,13 +6,18 @@ layers after the pooling are those of VSKD (arXiv 2112.01849): 512 -> features -
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
 from torch import Tensor, nn
 
+Stem = Literal["wide", "narrow"]
+
 FEATURES = 300
-_WIDTHS = (64, 128, 256, 512)
+RESNET18_WIDTH = 64
+"""Channels of the first stage."""
+_STAGES = 4
 _BLOCKS_PER_STAGE = 2
 
 
@@ -45,21 +50,32 @@ class Student(nn.Module):
         classes: Number of labels.
         width: Channels of the first stage; the others double it. 64 is ResNet18.
         features: Size of the tap.
+        stem: "wide": ResNet18's, 7 x 7 and a pooling, which leaves a quarter of the image's sides. "narrow":
+            3 x 3, which leaves half of them, for images too small to lose more.
     """
 
     def __init__(
-        self, *, channels: int, classes: int, width: int = _WIDTHS[0], features: int = FEATURES
+        self,
+        *,
+        channels: int,
+        classes: int,
+        width: int = RESNET18_WIDTH,
+        features: int = FEATURES,
+        stem: Stem = "wide",
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False),
+        side = 7 if stem == "wide" else 3
+        first: list[nn.Module] = [
+            nn.Conv2d(channels, width, side, stride=2, padding=side // 2, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
+        ]
+        if stem == "wide":
+            first.append(nn.MaxPool2d(3, stride=2, padding=1))
+        self.stem = nn.Sequential(*first)
         blocks: list[nn.Module] = []
         inputs = width
-        for stage in range(len(_WIDTHS)):
+        for stage in range(_STAGES):
             outputs = width << stage
             for block in range(_BLOCKS_PER_STAGE):
                 stride = 2 if stage > 0 and block == 0 else 1
@@ -73,7 +89,10 @@ class Student(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, images: Tensor) -> Tensor:
-        """(b, channels, s, s) images to the last stage's (b, 8 width, s / 32, s / 32) maps."""
+        """(b, channels, s, s) images to the last stage's (b, 8 width, h, h) maps.
+
+        h is s / 32; after a narrow stem s / 16.
+        """
         return cast("Tensor", self.blocks(self.stem(images)))
 
     def features(self, images: Tensor) -> Tensor:
@@ -106,6 +125,29 @@ class Supervised(nn.Module):
         logits = self.student(images).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return {"loss": loss, "logits": logits}
+
+
+def multiply_adds(student: Student, *, channels: int, size: int) -> int:
+    """Multiplications with an addition that one (channels, size, size) image costs; no other arithmetic."""
+    counted = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        if isinstance(module, nn.Conv2d):
+            counted += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            counted += output.numel() * inputs[0].shape[-1]
+
+    watched = [module.register_forward_hook(count) for module in student.modules()]
+    was_training = student.training
+    try:
+        with torch.inference_mode():
+            student.eval()(torch.zeros(1, channels, size, size))
+    finally:
+        student.train(was_training)
+        for hook in watched:
+            hook.remove()
+    return counted
 
 
 def parameters(module: nn.Module) -> int:

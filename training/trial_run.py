@@ -124,7 +124,11 @@ def make_network(experiment: TrialExperiment) -> Network:
     if isinstance(choice, WindowTCNChoice):
         return WindowTCN(classes=classes, width=choice.width, dropout=choice.dropout)
     return Student(
-        channels=experiment.image.channels, classes=classes, width=choice.width, features=choice.features
+        channels=experiment.image.channels,
+        classes=classes,
+        width=choice.width,
+        features=choice.features,
+        stem=choice.stem,
     )
 
 

@@ -109,12 +109,19 @@ class RandomWindows:
         self, number: int, *, batches: int, batch_size: int
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Images (b, channels, s, s) and labels (b,), ``batches`` times; each image array is reused."""
+        for _, images, labels in self.with_windows(number, batches=batches, batch_size=batch_size):
+            yield images, labels
+
+    def with_windows(
+        self, number: int, *, batches: int, batch_size: int
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]]:
+        """``epoch``, with the (b, 3, n) windows of which the images are before them."""
         rng = np.random.default_rng([self._seed, number])
         size = self._image.size
         images = np.empty((batch_size, self._image.channels, size, size), np.float32)
         for _ in range(batches):
             windows, labels = self.draw(rng, batch_size)
-            yield encode_batch(windows, spec=self._image, out=images), labels
+            yield windows, encode_batch(windows, spec=self._image, out=images), labels
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(count, 3, n) augmented windows and their (count,) labels."""

@@ -102,3 +102,17 @@ def test_the_card_says_who_taught(tmp_path: Path) -> None:
     assert toys.smoke_experiment().taught_by == "taught from labels alone (no camera teacher)"
     taught = experiments.load(changed(tmp_path, teacher={"runs": ["a", "b"]}))
     assert "the mean answer of 2 others" in taught.taught_by
+    taught = experiments.load(changed(tmp_path, teacher={"bundle": "wrist", "sha256": "ab" * 32}))
+    assert "the bundle wrist, SHA-256 abababababab" in taught.taught_by
+
+
+def test_a_student_of_before_there_were_stems_is_still_the_same_one(tmp_path: Path) -> None:
+    identity = toys.smoke_experiment().identity
+    assert experiments.load(changed(tmp_path, student={"stem": "wide"})).identity == identity
+    assert experiments.load(changed(tmp_path, student={"stem": "narrow"})).identity != identity
+
+
+def test_a_teacher_is_either_runs_or_a_bundle(tmp_path: Path) -> None:
+    both = {"runs": ["a"], "bundle": "wrist", "sha256": "ab" * 32}
+    with pytest.raises(ConfigError, match="teacher"):
+        experiments.load(changed(tmp_path, teacher=both))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.student import Student, Supervised, parameters
+from training.student import Student, Supervised, multiply_adds, parameters
 
 
 def test_at_full_width_it_is_a_resnet18_with_a_300_d_tap() -> None:
@@ -37,3 +37,19 @@ def test_the_supervised_task_answers_with_a_loss_and_logits() -> None:
     assert torch.equal(result["loss"], expected)
     result["loss"].backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
+
+
+def test_a_narrow_stem_leaves_half_of_a_small_image() -> None:
+    student = Student(channels=6, classes=5, width=4, features=7, stem="narrow").eval()
+    with torch.inference_mode():
+        assert student.stem(torch.rand(1, 6, 32, 32)).shape == (1, 4, 16, 16)
+        assert student.maps(torch.rand(1, 6, 32, 32)).shape == (1, 32, 2, 2)
+
+
+def test_multiply_adds_are_those_counted_by_hand() -> None:
+    # Of images of 224 pixels in 3 channels with 1000 labels torchvision's ResNet18 costs 1,814,073,344.
+    whole = Student(channels=3, classes=1000, features=512)
+    assert multiply_adds(whole, channels=3, size=224) == 1_814_073_344 + 512 * 512
+    small = Student(channels=6, classes=18, width=16, stem="narrow").train()
+    assert multiply_adds(small, channels=6, size=32) == 8_915_736
+    assert small.training
