@@ -351,7 +351,7 @@ class Model(_Settings):
     """Which model bundle classifies."""
 
     bundle: NameOrPath = "wrist"
-    """Name of a shipped bundle (`wrist`), or a path relative to the configuration file."""
+    """Name of a shipped bundle (`wrist`, `wrist-small`), or a path relative to the configuration file."""
     sha256: (
         Annotated[
             str,

@@ -20,6 +20,7 @@ from training.experiment import BundleChoice, Experiment
 from training.fit import FitError
 from training.losses import soft_target
 from training.student import Student
+from training.windows import RandomWindows
 from vskd_stream.bundle import load
 from vskd_stream.errors import BundleError
 from vskd_stream.manifest import Dataset
@@ -33,7 +34,11 @@ def teaching(folder: Path, *, subjects: tuple[str, ...] = ("1", "3"), **manifest
     dataset = Dataset(
         name=source.name, licence=source.licence, attribution=source.attribution, subjects=subjects
     )
-    fields = {"labels": source.labels, "trained_on": (dataset,), "golden_tolerance": 1e-4} | manifest
+    fields: dict[str, Any] = {
+        "labels": source.labels,
+        "trained_on": (dataset,),
+        "golden_tolerance": 1e-4,
+    } | manifest
     return tiny_bundle(folder / "teacher.onnx", **fields)
 
 
@@ -58,7 +63,7 @@ def test_the_teacher_is_asked_about_the_windows_of_which_the_student_sees_the_im
     experiment = taught_by(bundle, tmp_path)
     assert load(bundle).manifest.image != experiment.image
     recordings = experiment.split.select(experiment.recordings(tmp_path), "train")
-    supply = recording_commands.RandomWindows(
+    supply = RandomWindows(
         recordings,
         signal=experiment.signal,
         image=experiment.image,
@@ -73,9 +78,8 @@ def test_the_teacher_is_asked_about_the_windows_of_which_the_student_sees_the_im
 
     assert isinstance(task, Distillate)
     for given, (images, labels), seen in zip(batches(4), alone, windows, strict=False):
-        assert np.array_equal(given[0], images)
-        assert np.array_equal(given[1], labels)
-        assert np.array_equal(given[2], asked.classify(seen))
+        wanted = (images, labels, asked.classify(seen))
+        assert all(np.array_equal(one, other) for one, other in zip(given, wanted, strict=True))
 
 
 def test_labels_and_answer_are_weighed_and_the_answer_softened() -> None:
