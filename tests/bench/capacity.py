@@ -44,7 +44,7 @@ def rss_mb(pid: int) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-async def measure(phases: str, *, format_: str, model: str, scores: bool) -> dict[str, Any]:
+async def measure(phases: str, *, format_: str, model: str, scores: bool, together: bool) -> dict[str, Any]:
     """Run it all once."""
     manifest = bundle.load(bundle.resolve(model)).manifest
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,8 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool) -> dic
                 load = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "tests.bench.load", "--port", str(broker.port), "--phases", phases,
                     "--format", format_, "--grid-hz", str(manifest.sampling_rate_hz),
-                    "--hop", str(manifest.hop_samples), stdout=asyncio.subprocess.PIPE,
+                    "--window", str(manifest.window_samples), "--hop", str(manifest.hop_samples),
+                    *(["--together"] if together else []), stdout=asyncio.subprocess.PIPE,
                 )  # fmt: skip
                 pids = {"daemon": daemon.process.pid, "broker": broker.pid, "load": load.pid}
                 seconds = sum(float(each.split("x")[1]) for each in phases.split(","))
@@ -91,6 +92,7 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool) -> dic
     return {
         "machine": runtime.machine(),
         "phases_wanted": phases,
+        "watches": "together" if together else "each in its own phase",
         "format": format_,
         **figures,
         **{name: share for name, share in shares.items() if share >= 0.002},
@@ -108,11 +110,18 @@ def main() -> None:
     parser.add_argument("--phases", help="in place of both: DEVICESxSECONDS, with commas between")
     parser.add_argument("--format", choices=("msgpack", "json"), default="msgpack")
     parser.add_argument("--model", default="wrist")
+    parser.add_argument("--together", action="store_true", help="all watches count from the same tick")
     parser.add_argument("--no-scores", action="store_true", help="publish events only; no latencies then")
     options = parser.parse_args()
     phases = options.phases or f"{options.devices}x{options.seconds:g}"
     measured = asyncio.run(
-        measure(phases, format_=options.format, model=options.model, scores=not options.no_scores)
+        measure(
+            phases,
+            format_=options.format,
+            model=options.model,
+            scores=not options.no_scores,
+            together=options.together,
+        )
     )
     print(json.dumps(measured, indent=1))
 
