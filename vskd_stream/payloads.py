@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from vskd_stream.clock import ClockKind
 from vskd_stream.events import ActivityEvent, EndReason
@@ -152,7 +154,8 @@ def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing
     """``vskd.scores/1``: one window's calibrated probabilities, before smoothing and decision."""
     end = int(window.end_sample)
     start, rate_hz = end - manifest.window_samples, manifest.sampling_rate_hz
-    probabilities = zip(manifest.labels, window.probabilities.tolist(), strict=True)
+    # As ``round`` does it, at a tenth of its cost: of a float32 this product is exact.
+    probabilities = (np.rint(window.probabilities.astype(np.float64) * 1e4) / 1e4).tolist()
     return msgspec.json.encode(
         {
             "schema": "vskd.scores/1",
@@ -160,7 +163,7 @@ def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing
             "device": window.device,
             **_moment("start", start, start / rate_hz, timing),
             **_moment("end", end, end / rate_hz, timing),
-            "probabilities": {label: _rounded(probability) for label, probability in probabilities},
+            "probabilities": dict(zip(manifest.labels, probabilities, strict=True)),
             "bundle": _bundle(origin),
             **_published(end / rate_hz, timing),
         }
@@ -320,8 +323,14 @@ def _utc(utc_s: float | None) -> str | None:
     """ISO 8601 with milliseconds; None for what is no date, as a device's clock may be anything."""
     if utc_s is None or not 0.0 <= utc_s < _YEAR_9999_S:
         return None
-    moment = _EPOCH + timedelta(milliseconds=round(utc_s * 1000))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millisecond = divmod(round(utc_s * 1000), 1000)
+    return f"{_to_the_second(second)}.{millisecond:03d}Z"
+
+
+# A message has several times, and a thousand devices have the same ones.
+@lru_cache(maxsize=256)
+def _to_the_second(utc_s: int) -> str:
+    return (_EPOCH + timedelta(seconds=utc_s)).isoformat().removesuffix("+00:00")
 
 
 def _rounded(probability: float | None) -> float | None:

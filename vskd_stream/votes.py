@@ -10,8 +10,13 @@ import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream import _votes
 from vskd_stream.manifest import NOT_WORN, UNKNOWN, Decision
 
 LEAST_PROBABILITY = 1e-3
@@ -41,13 +46,6 @@ class Path(NamedTuple):
     """Index of the first window of its last label."""
     lead: float
     """Evidence, in nats, that it has over the likeliest path to another label."""
-
-
-class _Window(NamedTuple):
-    centre: int
-    probabilities: list[float]
-    evidence: list[float]
-    """Their logarithms, in nats."""
 
 
 class _Best(NamedTuple):
@@ -80,19 +78,31 @@ class Voter:
         self._still_g = still.below_g if still else 0.0
         self._still_for = round(still.for_s * sampling_rate_hz) if still else 0
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
-        self._recent: deque[_Window] = deque(maxlen=decision.smoothing_windows)
-        self._kinds = [decision.coarse.get(label, label) for label in labels]
+        self._centres: deque[int] = deque(maxlen=decision.smoothing_windows)
+        # Rings, a row a window, for lists of a thousand devices' floats would be ten times as large.
+        self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float64)
+        self._evidence = np.empty_like(self._probabilities)
+        self._pushed = 0
+        self._kinds: dict[str, list[int]] = {}
+        """The labels of each kind, by their indices; what nobody is to hear of speaks for none."""
+        for index, label in enumerate(labels):
+            if label not in silenced:
+                self._kinds.setdefault(decision.coarse.get(label, label), []).append(index)
         self._still_from: int | None = None
 
     def reset(self) -> None:
         """Forget the windows so far."""
-        self._recent.clear()
+        self._centres.clear()
+        self._pushed = 0
         self._still_from = None
 
     def push(self, probabilities: list[float], *, centre: int, unrest_g: float = math.inf) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
-        evidence = [math.log(max(each, LEAST_PROBABILITY)) for each in probabilities]
-        self._recent.append(_Window(centre, probabilities, evidence))
+        slot = self._pushed % len(self._probabilities)
+        self._probabilities[slot] = probabilities
+        self._evidence[slot] = [math.log(max(each, LEAST_PROBABILITY)) for each in probabilities]
+        self._pushed += 1
+        self._centres.append(centre)
         best = self._mean() if self._decision.smoothing == "mean" else self._path()
         if unrest_g >= self._still_g:
             self._still_from = None
@@ -111,39 +121,45 @@ class Voter:
         thresholds = self._decision.coarse_unknown_below
         if not thresholds:
             return UNKNOWN
-        judged_from = self._recent[-1].centre - self._judged
-        rows = [each.probabilities for each in self._recent if each.centre > judged_from]
-        sums: dict[str, list[float]] = {}
-        for label, kind, column in zip(self._labels, self._kinds, zip(*rows, strict=True), strict=True):
-            # What nobody is to hear of speaks for no kind either.
-            if label not in self._silenced:
-                sums.setdefault(kind, []).extend(column)
-        means = {kind: math.fsum(values) / len(rows) for kind, values in sums.items()}
+        rows = self._last(self._judged_windows())
+        means = {
+            kind: math.fsum(rows[:, columns].ravel().tolist()) / len(rows)
+            for kind, columns in self._kinds.items()
+        }
         kind = max(means, key=means.__getitem__, default=UNKNOWN)
         return kind if kind in thresholds and means[kind] >= thresholds[kind] else UNKNOWN
 
     def _mean(self) -> _Best:
         # fsum is exact: neither the order of the sum nor the machine decides a tie.
-        rows = [window.probabilities for window in self._recent]
-        means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+        rows = self._last(len(self._centres))
+        means = [math.fsum(column) / len(rows) for column in rows.T.tolist()]
         probability = max(means)
-        return _Best(means.index(probability), probability, self._recent[-1].centre)
+        return _Best(means.index(probability), probability, self._centres[-1])
 
     def _path(self) -> _Best:
-        windows = list(self._recent)
-        evidence = [window.evidence for window in windows]
-        label, first, lead = likeliest_path(evidence, change_cost=self._decision.change_cost)
-        judged_from = windows[-1].centre - self._judged
-        judged = [each.probabilities[label] for each in windows[first:] if each.centre > judged_from]
-        since = windows[first].centre
+        count = len(self._centres)
+        label, first, lead = _votes.likeliest_path(
+            self._evidence, self._pushed - count, count, self._decision.change_cost
+        )
+        judged = min(self._judged_windows(), count - first)
+        since = self._centres[first]
         return _Best(
             label,
-            math.fsum(judged) / len(judged),
+            math.fsum(self._last(judged)[:, label].tolist()) / judged,
             since,
             is_ahead=lead >= self._decision.margin,
             # What the path has changed to is given time to prove itself: it beat what was before.
-            is_judged=first == 0 or since <= judged_from,
+            is_judged=first == 0 or since <= self._centres[-1] - self._judged,
         )
+
+    def _judged_windows(self) -> int:
+        """How many of the last windows thresholds are judged over."""
+        judged_from = self._centres[-1] - self._judged
+        return sum(1 for _ in takewhile(judged_from.__lt__, reversed(self._centres)))
+
+    def _last(self, count: int) -> NDArray[np.float64]:
+        """(count, labels) probabilities of the last windows, in order."""
+        return self._probabilities.take(np.arange(self._pushed - count, self._pushed), axis=0, mode="wrap")
 
 
 def likeliest_path(evidence: Sequence[Sequence[float]], *, change_cost: float) -> Path:
@@ -156,15 +172,5 @@ def likeliest_path(evidence: Sequence[Sequence[float]], *, change_cost: float) -
         evidence: (n, labels) logarithms of probabilities, n >= 1, at least two labels.
         change_cost: In nats.
     """
-    worth = [0.0] * len(evidence[0])
-    first = [0] * len(evidence[0])
-    for i, row in enumerate(evidence):
-        # Whoever is further behind than a change costs is better reached by changing to it just now.
-        floor = max(worth) - change_cost
-        for label, nats in enumerate(row):
-            if worth[label] < floor:
-                worth[label], first[label] = floor, i
-            worth[label] += nats
-    best = worth.index(max(worth))
-    second = max(worth[:best] + worth[best + 1 :])
-    return Path(best, first[best], worth[best] - second)
+    rows = np.array(evidence, np.float64)
+    return Path(*_votes.likeliest_path(rows, 0, len(rows), change_cost))
