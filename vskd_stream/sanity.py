@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from typing import Final, Literal
 
@@ -43,6 +42,9 @@ RECOVERY: Final = 0.8
 """A rate (as its logarithm) or a share must come back to this part of its limit."""
 SECONDS: Final = 10
 """Seconds that a verdict on rate or saturation rests on."""
+_PLAIN_PACE: Final = (0.75, 1.3)
+_PLAIN_SHARE: Final = SATURATED_SHARE * RECOVERY
+"""A second within these passes, whatever was before: they lie inside what even a recovery asks for."""
 _LEAST_SAMPLES: Final = 5
 """Fewer in a second tell nothing of it."""
 _MOST_SAMPLES: Final = 4096
@@ -92,6 +94,8 @@ class Sanity:
         """Mean and median rate of the last seconds, against the nominal one."""
         self._rest_g: deque[float] = deque(maxlen=2 * STILL_SECONDS)
         self._clipped: deque[float] = deque(maxlen=SECONDS)
+        self._odd = self._odd_rests = 0
+        """For so many more seconds one is remembered that may not pass by itself: in pace or share; at rest."""
 
     def push(
         self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float
@@ -103,30 +107,28 @@ class Sanity:
             acc_g: (n, 3) float32 in g, as claimed.
             sampling_rate_hz: The device's nominal rate, as claimed.
         """
-        if math.floor(t_s[0]) == math.floor(t_s[-1]):
-            return self._take(t_s, acc_g, sampling_rate_hz=sampling_rate_hz)
         verdicts: list[Verdict] = []
-        seconds = np.floor(t_s)
-        cuts = (np.flatnonzero(seconds[1:] != seconds[:-1]) + 1).tolist()
-        for start, end in pairwise((0, *cuts, len(t_s))):
-            verdicts += self._take(t_s[start:end], acc_g[start:end], sampling_rate_hz=sampling_rate_hz)
-        return verdicts
+        while True:
+            second = math.floor(t_s[0])
+            if second != self._second:
+                verdicts += self._close()
+                self._second = second
+            if t_s[-1] < second + 1:
+                self._take(t_s, acc_g, sampling_rate_hz=sampling_rate_hz)
+                return verdicts
+            end = int(t_s.searchsorted(second + 1))
+            self._take(t_s[:end], acc_g[:end], sampling_rate_hz=sampling_rate_hz)
+            t_s, acc_g = t_s[end:], acc_g[end:]
 
     def _take(
         self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float
-    ) -> list[Verdict]:
-        """Take samples of one second, which may end the one before."""
-        second = math.floor(t_s[0])
-        verdicts: list[Verdict] = []
-        if second != self._second:
-            verdicts = self._close()
-            self._second = second
+    ) -> None:
+        """Take samples of the second that goes on."""
         room = _MOST_SAMPLES - self._count
         if room > 0:
             self._pieces.append((t_s[:room], acc_g[:room]))
             self._count += min(len(t_s), room)
             self._rate_hz = sampling_rate_hz
-        return verdicts
 
     def _close(self) -> list[Verdict]:
         """Judge a second that is over."""
@@ -140,6 +142,9 @@ class Sanity:
         self._pieces = []
         self._count = 0
         was_suspect = bool(self._failed)
+        if not (was_suspect or self._odd or self._odd_rests):
+            # Every second that is remembered passes by itself; so do all of them together.
+            return []
         findings = [finding for finding in (self._rate(), self._gravity(), self._saturation()) if finding]
         if bool(self._failed) == was_suspect:
             return []
@@ -154,8 +159,13 @@ class Sanity:
         self._paces.append((1.0 / (mean_s * self._rate_hz), 1.0 / (typical_s * self._rate_hz)))
         if deviation_g <= max(STILL_SHARE * rest_g, STILL_G):
             self._rest_g.append(rest_g)
+            is_plain = REST_G[0] + REST_MARGIN_G <= rest_g <= REST_G[1] - REST_MARGIN_G
+            self._odd_rests = max(0, self._odd_rests - 1) if is_plain else 2 * STILL_SECONDS
             clipped = 0.0
         self._clipped.append(clipped)
+        slowest, fastest = sorted(self._paces[-1])
+        is_plain = slowest >= _PLAIN_PACE[0] and fastest <= _PLAIN_PACE[1] and clipped <= _PLAIN_SHARE
+        self._odd = max(0, self._odd - 1) if is_plain else SECONDS
 
     def _rate(self) -> Finding | None:
         if len(self._paces) < SECONDS:
