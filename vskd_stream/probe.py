@@ -25,7 +25,7 @@ from vskd_stream.publication import Publication
 from vskd_stream.topics import doctor_topic, status_topic
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import MQTTMessage
+    from vskd_stream.broker._wire import Incoming
 
 LISTEN_S = 3.0
 _ANSWERED_S = 5.0
@@ -57,7 +57,7 @@ async def ask(
     spoken = asyncio.Event()
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    def take(message: MQTTMessage) -> None:
+    def take(message: Incoming) -> None:
         nonlocal status, heard
         with contextlib.suppress(UnicodeDecodeError):
             if message.topic == own.topic:

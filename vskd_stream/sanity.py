@@ -95,7 +95,7 @@ class Sanity:
         self._rest_g: deque[float] = deque(maxlen=2 * STILL_SECONDS)
         self._clipped: deque[float] = deque(maxlen=SECONDS)
         self._odd = self._odd_rests = 0
-        """For so many more seconds one is remembered that may not pass by itself: in pace or share; at rest."""
+        """So long one is remembered that may not pass by itself: in pace or share, in seconds; at rest."""
 
     def push(
         self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float
@@ -120,9 +120,7 @@ class Sanity:
             self._take(t_s[:end], acc_g[:end], sampling_rate_hz=sampling_rate_hz)
             t_s, acc_g = t_s[end:], acc_g[end:]
 
-    def _take(
-        self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float
-    ) -> None:
+    def _take(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float) -> None:
         """Take samples of the second that goes on."""
         room = _MOST_SAMPLES - self._count
         if room > 0:

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from tests.brokers import Mosquitto, Observer, Proxy, certificates, embedded_broker, free_port, retained
 from vskd_stream.backoff import Backoff
+from vskd_stream.broker._wire import Incoming
 from vskd_stream.broker.connection import MqttConnection
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.publication import Publication
@@ -490,7 +491,7 @@ class TestIncoming:
         async with Mosquitto() as broker, Gateway(at(broker.port)) as gateway:
             await gateway.connected()
             # mosquitto would not pass it on, so paho's own dispatcher is asked.
-            gateway.connection._receive(paho.MQTTMessage(topic=b"imu/\xff/samples"))
+            gateway.connection._receive(Incoming(b"imu/\xff/samples", b""))
             assert gateway.drops == {"bad_topic": 1}
 
     async def test_an_mqtt_5_broker_keeps_absurd_payloads_to_itself(self) -> None:

@@ -26,9 +26,8 @@ from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Request
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import MQTTMessage
-
     from vskd_stream.broker._keeper import Report
+    from vskd_stream.broker._wire import Incoming
     from vskd_stream.broker.endpoint import Endpoint
     from vskd_stream.broker.journal import Journal
     from vskd_stream.publication import Publication
@@ -307,7 +306,7 @@ class MqttConnection:
             self._drop(drop.reason, drop.detail, count=drop.count)
         self._pump()
 
-    def _receive(self, message: MQTTMessage) -> None:
+    def _receive(self, message: Incoming) -> None:
         self.traffic.received += 1
         try:
             topic = message.topic
@@ -341,7 +340,7 @@ class MqttConnection:
         _log.warning(event, broker=str(self._endpoint), reason=reason)
 
 
-def _request(topic: str, message: MQTTMessage) -> Request:
+def _request(topic: str, message: Incoming) -> Request:
     # On MQTT 3.1.1 there are no properties at all.
     told = message.properties
     response_topic = getattr(told, "ResponseTopic", None)

@@ -1,7 +1,8 @@
 """One connection to a broker, from dialling to its end: paho's protocol machine on our event loop.
 
-paho is driven through the interface that it offers to foreign event loops. Only the socket is made
-here: paho would block the loop for seconds while dialling, and never close one whose TLS failed.
+paho is driven through the interface that it offers to foreign event loops. The socket is made here: paho
+would block the loop for seconds while dialling, and never close one whose TLS failed. And messages
+themselves pass it by (``_wire``), at a tenth of the cost; all else that MQTT says goes through paho.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from vskd_stream.broker import _wire
 from vskd_stream.broker.dial import dial, explain
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError
@@ -29,17 +31,19 @@ from vskd_stream.publication import Publication
 
 _WINDOW = 20
 """QoS 1 messages that may await their acknowledgement at once; a broker may ask for fewer."""
-_MAX_UNSENT = 1000
-"""QoS 0 messages that may wait for a slow socket."""
+_MAX_UNSENT_BYTES = 2**20
+"""What may wait for a slow socket before messages of QoS 0 are dropped."""
 _DIALLED_S = 30.0
 """``dial`` minds its own time; this is for a resolver that never answers."""
 _ANSWER_S = 10.0
 _GOODBYE_S = 0.5
 _TICK_S = 1.0
+_FAILURE = 0x80
+"""Reason codes from here on are refusals."""
 _HEADER_BYTES = 16
 """What MQTT adds to topic and payload, at most."""
 _READ_BYTES = 65536
-"""Asked of the socket at once: a message takes three reads, and nearly always all that waits comes in one."""
+"""Asked of the socket at once: nearly always all that waits."""
 _BURST = 32
 """Packets taken from what was read before the rest of the loop gets its turn."""
 
@@ -61,7 +65,7 @@ class Link:
         endpoint: Endpoint,
         *,
         will: Publication | None,
-        on_message: Callable[[paho.MQTTMessage], None],
+        on_message: Callable[[_wire.Incoming], None],
         on_acknowledged: Callable[[int, str | None], None],
         max_packet_bytes: int,
     ) -> None:
@@ -82,7 +86,12 @@ class Link:
         self._accepted: asyncio.Future[str | None] = self._loop.create_future()
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = self._loop.create_future()
         self._goes_on: asyncio.Handle | None = None
-        self._unsent: set[int] = set()
+        self._packets = _wire.Packets()
+        self._has_more = False
+        """Whether packets may be whole that were not taken."""
+        self._unsent: list[bytes] = []
+        """Messages of this turn of the loop: they leave together when it ends."""
+        self._unsent_bytes = 0
         self._complaints = _Complaints()
         self._client = self._make_client(will)
 
@@ -130,21 +139,25 @@ class Link:
         Raises:
             ValueError: this broker will never take it: it is too large, or no topic to publish on.
         """
-        size_bytes = len(publication.payload) + len(publication.topic.encode()) + _HEADER_BYTES
-        properties, more_bytes = _properties(publication, PacketTypes.PUBLISH) if self._is_v5 else (None, 0)
-        size_bytes += more_bytes
+        topic = _wire.topic_bytes(publication.topic)
+        properties = _properties(publication, PacketTypes.PUBLISH)[1] if self._is_v5 else b""
+        size_bytes = len(publication.payload) + len(topic) + len(properties) + _HEADER_BYTES
         if size_bytes > self.max_publication_bytes:
             raise ValueError(f"{size_bytes} bytes; the broker takes {self.max_publication_bytes}")
-        if self.lost.done() or (publication.qos == 0 and len(self._unsent) >= _MAX_UNSENT):
+        waiting_bytes = self._unsent_bytes + self._client.unsent_bytes
+        if self.lost.done() or (publication.qos == 0 and waiting_bytes > _MAX_UNSENT_BYTES):
             return None
-        info = self._client.publish(
-            publication.topic, publication.payload, publication.qos, publication.retain, properties
+        mid = self._client.new_id()
+        self._put(
+            _wire.publish(
+                topic,
+                publication.payload,
+                mid=mid if publication.qos else None,
+                retain=publication.retain,
+                properties=properties,
+            )
         )
-        if info.rc != paho.MQTT_ERR_SUCCESS:
-            return None
-        if publication.qos == 0:
-            self._unsent.add(info.mid)
-        return info.mid
+        return mid
 
     def unsubscribe(self, subscriptions: Sequence[str]) -> None:
         """Ask for silence: a socket closed with data unread resets the connection, farewell and all."""
@@ -154,6 +167,7 @@ class Link:
     async def goodbye(self) -> None:
         """Disconnect in order, so that the broker forgets the last will."""
         if not self.lost.done():
+            self._flush()
             self._client.disconnect()
             await asyncio.wait((self.lost,), timeout=_GOODBYE_S)
         self.abort("disconnected")
@@ -180,15 +194,14 @@ class Link:
         client.max_inflight_messages = 0  # Without bound: the window is ours, and paho shall queue nothing.
         client.enable_logger(self._complaints)
         if will is not None:
-            properties, _ = _properties(will, PacketTypes.WILLMESSAGE) if self._is_v5 else (None, 0)
+            properties = _properties(will, PacketTypes.WILLMESSAGE)[0] if self._is_v5 else None
             client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = lambda _client, _userdata, message: self._on_message(message)
-        client.on_publish = self._on_publish
+        client.on_message = lambda _client, _userdata, message: self._on_message(_message(message))
         client.on_socket_close = lambda *_: self._detach()
         client.on_socket_register_write = self._on_pending
         client.on_socket_unregister_write = self._on_all_sent
@@ -236,20 +249,60 @@ class Link:
         if self._goes_on is not None:
             # The socket has more, but what was read of it comes first, and its turn is given out.
             return
-        for _ in range(_BURST):
-            try:
-                self._client.read_packet()
-            except Exception as error:  # noqa: BLE001 (what a broker sends must not end the daemon)
-                self.abort(f"a packet that paho cannot read: {error!r}")
-            if self.lost.done() or not self._client.buffered():
-                return
-        # The rest is not in the socket any more, which therefore will not tell.
-        self._goes_on = self._loop.call_soon(self._readable_again)
+        try:
+            if not self._has_more and (data := self._client.read()) is not None:
+                self._packets.feed(data)
+            self._has_more = self._take_packets()
+        except Exception as error:  # noqa: BLE001 (what a broker sends must not end the daemon)
+            self.abort(f"a packet that paho cannot read: {error!r}")
+        if not self.lost.done() and (self._has_more or self._client.has_pending()):
+            # The rest is not in the socket any more, which therefore will not tell.
+            self._goes_on = self._loop.call_soon(self._readable_again)
 
     def _readable_again(self) -> None:
         self._goes_on = None
         if not self.lost.done():
             self._readable()
+
+    def _take_packets(self) -> bool:
+        """Take some of the packets that are whole; whether there may be more."""
+        for _ in range(_BURST):
+            if (found := self._packets.next()) is None:
+                return False
+            packet, body = found
+            kind = packet[0] & 0xF0
+            if kind == _wire.PUBLISH and (taken := _wire.message_of(packet, body, is_v5=self._is_v5)):
+                message, mid = taken
+                self._on_message(message)
+                if mid is not None:
+                    self._put(_wire.puback(mid))
+            elif kind == _wire.PUBACK and len(packet) >= body + 2:
+                self._take_acknowledgement(packet[body:])
+            else:
+                self._client.take_packet(packet)
+            if self.lost.done():
+                return False
+        return True
+
+    def _take_acknowledgement(self, body: bytes) -> None:
+        refusal = None
+        if len(body) > 2 and body[2] >= _FAILURE:
+            refusal = str(ReasonCode(PacketTypes.PUBACK, identifier=body[2]))
+        self._on_acknowledged(int.from_bytes(body[:2], "big"), refusal)
+
+    def _put(self, packet: bytes) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packet)
+        self._unsent_bytes += len(packet)
+
+    def _flush(self) -> None:
+        """Have what has gathered sent, in one piece: a call of the system costs more than a message."""
+        if self._unsent and not self.lost.done():
+            packets = b"".join(self._unsent)
+            self._unsent.clear()
+            self._unsent_bytes = 0
+            self._client.write(packets)
 
     def _writable(self) -> None:
         self._client.loop_write()
@@ -296,19 +349,22 @@ class Link:
         if not self._subscribed.done():
             self._subscribed.set_result(codes)
 
-    def _on_publish(self, _client: Any, _userdata: Any, mid: int, code: ReasonCode, _properties: Any) -> None:
-        if mid in self._unsent:
-            self._unsent.discard(mid)
-        else:
-            self._on_acknowledged(mid, str(code) if code.is_failure else None)
+
+def _message(message: paho.MQTTMessage) -> _wire.Incoming:
+    return _wire.Incoming(
+        message._topic,  # noqa: SLF001 (as it came: it may be no text)
+        bytes(message.payload),
+        retain=message.retain,
+        properties=message.properties,
+    )
 
 
 def _options(*, special: bool) -> SubscribeOptions:
     return SubscribeOptions(qos=1, noLocal=special, retainAsPublished=special)
 
 
-def _properties(publication: Publication, packet: int) -> tuple[Properties | None, int]:
-    """What MQTT 5 says beside topic and payload, None if nothing is to be said; and its size in bytes."""
+def _properties(publication: Publication, packet: int) -> tuple[Properties | None, bytes]:
+    """What MQTT 5 says beside topic and payload, None if nothing is to be said; and that packed."""
     told = (publication.expiry_s, publication.content_type, publication.user_properties)
     return _built(packet, *told, publication.correlation)
 
@@ -321,8 +377,8 @@ def _built(
     content_type: str | None,
     user_properties: tuple[tuple[str, str], ...],
     correlation: bytes | None,
-) -> tuple[Properties | None, int]:
-    properties = _Packed(packet)
+) -> tuple[Properties | None, bytes]:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
     if expiry_s is not None:
         properties.MessageExpiryInterval = expiry_s
     if content_type is not None:
@@ -332,31 +388,17 @@ def _built(
     if correlation is not None:
         properties.CorrelationData = correlation
     if properties.isEmpty():  # type: ignore[no-untyped-call]
-        return None, 0
-    return properties, len(properties.pack())
-
-
-class _Packed(Properties):
-    """Properties that are packed once, though many messages have them."""
-
-    def __init__(self, packet: int) -> None:
-        super().__init__(packet)  # type: ignore[no-untyped-call]
-
-    def pack(self) -> bytes:
-        # Not an attribute: paho refuses all that MQTT does not know.
-        packed: bytes | None = self.__dict__.get("packed")
-        if packed is None:
-            packed = self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call]
-        return packed
+        return None, b"\x00"
+    return properties, properties.pack()  # type: ignore[no-untyped-call]
 
 
 class _Client(paho.Client):
-    """paho's client, on a connection that was made for it."""
+    """paho's client, on a connection that was made for it, and for all packets but messages."""
 
     connection: socket.socket | None = None
     descriptor = -1
-    _read = b""
-    _taken = 0
+    _given = b""
+    _failure: OSError | None = None
 
     def take(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -367,39 +409,61 @@ class _Client(paho.Client):
             self.connection.close()
         self.descriptor = -1
 
-    def buffered(self) -> int:
-        """Bytes that were read and not yet taken, or that the TLS layer holds back."""
-        held = self.connection.pending() if isinstance(self.connection, ssl.SSLSocket) else 0
-        return len(self._read) - self._taken + held
+    def read(self) -> bytes | None:
+        """What the socket has; None if that is nothing. Where it has ended, or failed, paho is told."""
+        if self._sock is None:
+            return None
+        try:
+            if data := super()._sock_recv(_READ_BYTES):
+                return data
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._failure = error
+        self.take_packet(b"")
+        return None
 
-    def read_packet(self) -> None:
-        """As ``loop_read``, which takes as many packets at once as there are messages in flight."""
+    def has_pending(self) -> bool:
+        """Whether the TLS layer holds back what it has read."""
+        return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
+
+    def take_packet(self, packet: bytes) -> None:
+        """Have paho read a whole packet; nothing: the end."""
+        self._given = packet
         if self._sock is not None and (code := self._packet_read()) > 0:
             self._loop_rc_handle(code)
 
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if self._taken == len(self._read):
-            self._read, self._taken = super()._sock_recv(max(bufsize, _READ_BYTES)), 0
-        data = self._read[self._taken : self._taken + bufsize]
-        self._taken += len(data)
-        return data
+    def new_id(self) -> int:
+        """An id for a message, which no packet of paho's has."""
+        return self._mid_generate()
 
-    def _handle_publish(self) -> MQTTErrorCode:
-        """As paho's own, at a tenth of its cost for what nearly all messages are: without properties."""
-        packet = self._in_packet["packet"]
-        qos = (self._in_packet["command"] & 0x06) >> 1
-        begin = 2 + int.from_bytes(packet[:2], "big")
-        end = begin + 2 * qos
-        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
-        # What is rare, or broken, paho may judge.
-        if qos > 1 or begin == 2 or len(packet) < end + is_v5 or (is_v5 and packet[end] != 0):
-            return super()._handle_publish()
-        message = paho.MQTTMessage(int.from_bytes(packet[begin:end], "big"), bytes(packet[2:begin]))
-        message.qos = qos
-        message.retain = bool(self._in_packet["command"] & 0x01)
-        message.payload = bytes(packet[end + is_v5 :])
-        self._handle_on_message(message)
-        return self._send_puback(message.mid) if qos else MQTTErrorCode.MQTT_ERR_SUCCESS
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the socket."""
+        return sum(packet["to_process"] for packet in self._out_packet)
+
+    def write(self, data: bytes) -> None:
+        """Send whole packets, behind all that waits."""
+        # As a PUBLISH of QoS 1: of one of QoS 0 paho would tell that it was sent.
+        self._out_packet.append(
+            {
+                "command": _wire.PUBLISH,
+                "mid": 0,
+                "qos": 1,
+                "pos": 0,
+                "to_process": len(data),
+                "packet": data,
+                "info": None,
+            }
+        )
+        self.loop_write()
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        data, self._given = self._given[:bufsize], self._given[bufsize:]
+        return data
 
     def _create_socket(self) -> socket.socket:
         assert self.connection is not None

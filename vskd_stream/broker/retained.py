@@ -16,8 +16,7 @@ from vskd_stream.broker.link import Link
 from vskd_stream.errors import BrokerError
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import MQTTMessage
-
+    from vskd_stream.broker._wire import Incoming
     from vskd_stream.broker.endpoint import Endpoint
     from vskd_stream.publication import Publication
 
@@ -41,7 +40,7 @@ async def read(endpoint: Endpoint, filters: Sequence[str]) -> dict[str, bytes]:
     kept: dict[str, bytes] = {}
     room = MAX_BYTES
 
-    def take(message: MQTTMessage) -> None:
+    def take(message: Incoming) -> None:
         nonlocal room
         with contextlib.suppress(UnicodeDecodeError):
             room -= len(message.topic) + len(message.payload)
@@ -89,7 +88,7 @@ async def publish(endpoint: Endpoint, publications: Iterable[Publication]) -> di
 async def _link(
     endpoint: Endpoint,
     *,
-    on_message: Callable[[MQTTMessage], None] = lambda _: None,
+    on_message: Callable[[Incoming], None] = lambda _: None,
     on_acknowledged: OnAcknowledged = lambda _, __: None,
 ) -> AsyncIterator[Link]:
     # Under the daemon's own id the broker would end the daemon's connection.

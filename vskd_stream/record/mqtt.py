@@ -23,7 +23,7 @@ from vskd_stream.recording import Message
 from vskd_stream.sources.mqtt import MqttReader
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import MQTTMessage
+    from vskd_stream.broker._wire import Incoming
 
 _RECONNECT_CAP_S = 2.5
 
@@ -57,7 +57,7 @@ async def record(
     harvest = taker.harvest
     backoff = backoff or Backoff(cap_s=_RECONNECT_CAP_S)
 
-    def received(message: MQTTMessage) -> None:
+    def received(message: Incoming) -> None:
         # Nothing is raised: paho would take that for a fault of the connection.
         if taker.stop.is_set():
             return
@@ -112,7 +112,7 @@ async def _listen(
     endpoint: Endpoint,
     filters: Sequence[str],
     *,
-    received: Callable[[MQTTMessage], None],
+    received: Callable[[Incoming], None],
     entered: Callable[[dict[str, str]], None],
 ) -> str:
     """One connection; why it ended."""
