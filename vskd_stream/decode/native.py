@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream.decode import limits
+from vskd_stream.decode import _msgpack, limits
 from vskd_stream.decode.limits import refusal
 from vskd_stream.errors import DecodeError
 from vskd_stream.samples import Epoch, Samples
@@ -113,6 +113,8 @@ def decode_msgpack(payload: bytes, *, device: str | None, sampling_rate_hz: floa
 def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
     batch = _batch(payload, codec)
     device = limits.device_id(device, batch.device)
+    if codec is _MSGPACK and (samples := _plain(batch, device)) is not None:
+        return samples
     acc = _vectors(codec, batch.acc, what="acc")
     if acc is None:
         raise refusal("malformed", "acc is null; send [[x, y, z], ...]")
@@ -130,6 +132,35 @@ def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
         sequence=batch.sequence,
         gyro_dps=gyro_dps,
     )
+
+
+def _plain(batch: _Batch, device: str) -> Samples | None:
+    """What nearly all batches are, ticks and acceleration within all limits; None: look at it more closely."""
+    rate_hz, first_tick, tick_rate_hz = batch.sampling_rate_hz, batch.first_tick, batch.tick_rate_hz
+    units_per_g = limits.ACC_UNITS_PER_G.get(batch.unit)
+    if (
+        units_per_g is None
+        or first_tick is None
+        or tick_rate_hz is None
+        or batch.epoch == "utc"
+        or batch.times_s is not _ABSENT
+        or batch.gyro is not _ABSENT
+        or not limits.MIN_RATE_HZ <= rate_hz <= limits.MAX_RATE_HZ
+        or not limits.MIN_RATE_HZ <= tick_rate_hz <= MAX_TICK_RATE_HZ
+        or not 0 <= first_tick <= MAX_TICK
+    ):
+        return None
+    array = np.frombuffer(batch.acc, np.uint8)
+    count = _msgpack.count(array, limits.MAX_SAMPLES)
+    if count < 1:
+        return None
+    acc_g, t_s = np.empty((count, 3), np.float32), np.empty(count)
+    if not _msgpack.vectors(array, units_per_g, limits.MAX_ACC_G * units_per_g, limits.MAX_ACC_G, acc_g):
+        return None
+    per_sample = tick_rate_hz / rate_hz
+    if not _msgpack.times_of_ticks(first_tick, per_sample, tick_rate_hz, 0.0, limits.MAX_DEVICE_TIME_S, t_s):
+        return None
+    return Samples(device, t_s, acc_g, rate_hz, sequence=batch.sequence)
 
 
 def _batch(payload: bytes, codec: _Codec) -> _Batch:

@@ -1,0 +1,115 @@
+"""The numba kernel of ``native``: an array of vectors in MessagePack, read, checked and converted in one pass.
+
+It refuses nothing: what is not as nearly all is, it leaves to the parser that can say what is wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vskd_stream._jit import jit_for, jit_inner
+
+_FLOAT64, _FLOAT32, _UINT8, _UINT16, _INT8, _INT16 = 0xCB, 0xCA, 0xCC, 0xCD, 0xD0, 0xD1
+_ARRAY16 = 0xDC
+_THREE = 0x93
+"""The head of an array of three."""
+
+
+@jit_inner
+def _big_endian(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
+    value = np.uint64(0)
+    for i in range(size):
+        value = (value << np.uint64(8)) | np.uint64(data[at + i])
+    return value
+
+
+@jit_inner
+def _size(head: int) -> int:
+    """Bytes of a number behind its head; -1: no number, or one that is rare."""
+    if head < 0x80 or head >= 0xE0:
+        return 0
+    if head == _FLOAT64:
+        return 8
+    if head == _FLOAT32:
+        return 4
+    if head in (_UINT16, _INT16):
+        return 2
+    return 1 if head in (_UINT8, _INT8) else -1
+
+
+@jit_inner
+def _number(data: NDArray[np.uint8], at: int, bits: NDArray[np.uint64]) -> float:
+    head = data[at]
+    if head == _FLOAT64:
+        bits[0] = _big_endian(data, at + 1, 8)
+        return bits.view(np.float64)[0]
+    if head == _FLOAT32:
+        bits[0] = _big_endian(data, at + 1, 4)
+        return np.float64(bits.view(np.float32)[0])
+    if head == _UINT8:
+        return float(data[at + 1])
+    if head == _UINT16:
+        return float(_big_endian(data, at + 1, 2))
+    if head == _INT8:
+        return float(np.int8(data[at + 1]))
+    if head == _INT16:
+        return float(np.int16(_big_endian(data, at + 1, 2)))
+    return float(np.int8(head)) if head >= 0xE0 else float(head)
+
+
+@jit_for("int64(Array(uint8, 1, 'C', readonly=True), int64)", nogil=False)
+def count(data: NDArray[np.uint8], most: int) -> int:
+    """Vectors that the array says it has; -1: more than ``most``, or another head than those of arrays."""
+    found = -1
+    if len(data) > 0 and data[0] & 0xF0 == 0x90:
+        found = int(data[0]) & 0x0F
+    elif len(data) > 2 and data[0] == _ARRAY16:
+        found = int(data[1]) << 8 | int(data[2])
+    return found if found <= most else -1
+
+
+@jit_for(
+    "boolean(Array(uint8, 1, 'C', readonly=True), float64, float64, float64, float32[:, ::1])", nogil=False
+)
+def vectors(
+    data: NDArray[np.uint8], units: float, limit: float, limit_converted: float, out: NDArray[np.float32]
+) -> bool:
+    """Read ``count`` vectors into ``out`` (count, 3), divided by ``units``; False: let the parser say why not.
+
+    Every number must lie within ``limit``, and once it is divided within ``limit_converted``.
+    """
+    at = 1 if data[0] != _ARRAY16 else 3
+    bits = np.zeros(1, np.uint64)
+    for row in range(len(out)):
+        if at >= len(data) or data[at] != _THREE:
+            return False
+        at += 1
+        for axis in range(3):
+            size = _size(data[at]) if at < len(data) else -1
+            if size < 0 or at + size >= len(data):
+                return False
+            value = _number(data, at, bits)
+            at += 1 + size
+            # Told by a NaN as well, of which every comparison is false.
+            if not abs(value) <= limit:
+                return False
+            value /= units
+            if not abs(value) <= limit_converted:
+                return False
+            out[row, axis] = value
+    return at == len(data)
+
+
+@jit_for("boolean(int64, float64, float64, float64, float64, float64[::1])", nogil=False)
+def times_of_ticks(
+    first_tick: int, ticks_per_sample: float, tick_rate_hz: float, low_s: float, high_s: float,
+    out: NDArray[np.float64],
+) -> bool:  # fmt: skip
+    """Stream times of consecutive samples; whether they increase strictly, from ``low_s`` on to ``high_s``."""
+    first = float(first_tick)
+    is_increasing = True
+    for i in range(len(out)):
+        out[i] = (first + i * ticks_per_sample) / tick_rate_hz
+        is_increasing &= i == 0 or out[i - 1] < out[i]
+    return is_increasing and low_s <= out[0] and out[-1] <= high_s
