@@ -28,12 +28,3 @@ def increasing_within(t_s: NDArray[np.float64], low: float, high: float) -> bool
     for i in range(1, len(t_s)):
         is_increasing &= t_s[i - 1] < t_s[i]
     return is_increasing
-
-
-@jit_for("int64(float64[::1], float64)", nogil=False)
-def first_step_over(t_s: NDArray[np.float64], step_s: float) -> int:
-    """Index of the first time that comes more than ``step_s`` after the one before; -1 if none does."""
-    for i in range(1, len(t_s)):
-        if t_s[i] - t_s[i - 1] > step_s:
-            return i
-    return -1

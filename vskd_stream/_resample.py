@@ -86,3 +86,59 @@ def low_pass(
         out[i, 0] = x / total
         out[i, 1] = y / total
         out[i, 2] = z / total
+
+
+@jit_for(
+    "Tuple((int64, int64, int64, float32[:, ::1]))(float64[::1], float32[:, ::1], int64, int64, int64,"
+    " float64[::1], float32[:, ::1], int64, float64, float64, float64, float64)",
+    nogil=False,
+)
+def advance(
+    held_s: NDArray[np.float64],
+    held_g: NDArray[np.float32],
+    held: int,
+    is_unbroken: int,
+    following: int,
+    t_s: NDArray[np.float64],
+    acc_g: NDArray[np.float32],
+    begin: int,
+    max_gap_s: float,
+    rate_hz: float,
+    cutoff_hz: float,
+    reach_s: float,
+) -> tuple[int, int, int, NDArray[np.float32]]:
+    """Take samples from ``begin`` on until a hole follows, and make what is whole of the grid.
+
+    ``held_s`` and ``held_g`` have room for ``held`` samples that are there and all that come; what later
+    grid samples will need is left in them. ``following`` is the next grid sample if the stream
+    ``is_unbroken``. A ``cutoff_hz`` of 0 interpolates.
+
+    Returns:
+        Where the hole is, or len(t_s); how many samples are held now; the first grid sample; those made.
+    """
+    end = begin
+    while end < len(t_s):
+        if held > 0 and t_s[end] - held_s[held - 1] > max_gap_s:
+            break
+        held_s[held] = t_s[end]
+        held_g[held] = acc_g[end]
+        held += 1
+        end += 1
+    whole_s, whole_g = held_s[:held], held_g[:held]
+    if not is_unbroken:
+        following = math.floor((whole_s[0] + reach_s) * rate_hz) + 1
+    # Strictly inside, so that the outermost samples in reach have neighbours on both sides.
+    count = max(math.ceil((whole_s[-1] - reach_s) * rate_hz) - following, 0)
+    out = np.empty((count, 3), np.float32)
+    if count > 0:
+        if cutoff_hz > 0.0:
+            low_pass(whole_s, whole_g, following, count, rate_hz, cutoff_hz, reach_s, out)
+        else:
+            linear(whole_s, whole_g, following, count, rate_hz, out)
+    # One sample before the reach of the next grid sample, so that the first within has a neighbour.
+    needed_s = (following + count) / rate_hz - reach_s
+    keep = max(int(np.searchsorted(whole_s, needed_s, side="right")) - 1, 0)
+    for i in range(keep, held):
+        held_s[i - keep] = held_s[i]
+        held_g[i - keep] = held_g[i]
+    return end, held - keep, following, out

@@ -6,13 +6,12 @@ A hole longer than ``max_gap_s`` is never interpolated: the grid samples in it a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream import _checks, _resample
+from vskd_stream import _resample
 
 LOW_PASS_RATIO = 1.5
 """Input that is denser than the grid by more than this is low-passed; otherwise linear
@@ -21,6 +20,9 @@ CUTOFF = 0.45
 """Low-pass cutoff as a part of the grid's rate; its Nyquist frequency is at 0.5."""
 HALF_WIDTH_PERIODS = 4.0
 """The low-pass reaches so many grid periods to either side, and delays the stream by as much."""
+
+HELD_SAMPLES = 32
+"""Room for so many more than have come, for those that wait for what follows them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +51,9 @@ class Resampler:
 
     def reset(self) -> None:
         """Forget the stream: what comes next is not joined with what came before."""
-        self._t_s = np.empty(0, np.float64)
-        self._acc_g = np.empty((0, 3), np.float32)
+        self._held_s = np.empty(0, np.float64)
+        self._held_g = np.empty((0, 3), np.float32)
+        self._held = 0
         self._next: int | None = None
         self._low_pass = False
 
@@ -68,42 +71,37 @@ class Resampler:
         if low_pass != self._low_pass:
             self.reset()
             self._low_pass = low_pass
-        t_s = np.concatenate((self._t_s, t_s))
-        acc_g = np.concatenate((self._acc_g, acc_g))
-        if _checks.first_step_over(t_s, self._max_gap_s) < 0:
-            whole = self._resample(t_s, acc_g)
-            return [] if whole is None else [whole]
+        self._make_room(len(t_s))
         blocks = []
-        start = 0
-        for end in (*(np.flatnonzero(np.diff(t_s) > self._max_gap_s) + 1), len(t_s)):
-            if start > 0:
-                self._next = None
-            block = self._resample(t_s[start:end], acc_g[start:end])
-            if block is not None:
-                blocks.append(block)
-            start = int(end)
-        return blocks
+        end = 0
+        while True:
+            end, self._held, first, out = _resample.advance(
+                self._held_s,
+                self._held_g,
+                self._held,
+                int(self._next is not None),
+                self._next or 0,
+                t_s,
+                acc_g,
+                end,
+                self._max_gap_s,
+                self._rate_hz,
+                CUTOFF * self._rate_hz if low_pass else 0.0,
+                self._half_width_s if low_pass else 0.0,
+            )
+            self._next = first + len(out)
+            if len(out):
+                blocks.append(Block(first, out))
+            if end == len(t_s):
+                return blocks
+            self._held, self._next = 0, None
 
-    def _resample(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32]) -> Block | None:
-        """Resample what is whole of one unbroken run, and keep what later grid samples will need."""
-        reach_s = self._half_width_s if self._low_pass else 0.0
-        if self._next is None:
-            self._next = math.floor((t_s[0] + reach_s) * self._rate_hz) + 1
-        # Strictly inside, so that the outermost samples in reach have neighbours on both sides.
-        end = math.ceil((t_s[-1] - reach_s) * self._rate_hz)
-        first, count = self._next, end - self._next
-        block = None
-        if count > 0:
-            out = np.empty((count, 3), np.float32)
-            if self._low_pass:
-                _resample.low_pass(
-                    t_s, acc_g, first, count, self._rate_hz, CUTOFF * self._rate_hz, reach_s, out
-                )
-            else:
-                _resample.linear(t_s, acc_g, first, count, self._rate_hz, out)
-            self._next = end
-            block = Block(first, out)
-        # One sample before the reach of the next grid sample, so that the first within has a neighbour.
-        keep = max(int(t_s.searchsorted(self._next / self._rate_hz - reach_s, side="right")) - 1, 0)
-        self._t_s, self._acc_g = t_s[keep:].copy(), acc_g[keep:].copy()
-        return block
+    def _make_room(self, count: int) -> None:
+        """For so many samples behind those that are held."""
+        room = self._held + count + HELD_SAMPLES
+        # What is held is about as much at any time; but one huge batch must not keep its room for good.
+        if room - HELD_SAMPLES <= len(self._held_s) <= 8 * room:
+            return
+        held_s, held_g = np.empty(room, np.float64), np.empty((room, 3), np.float32)
+        held_s[: self._held], held_g[: self._held] = self._held_s[: self._held], self._held_g[: self._held]
+        self._held_s, self._held_g = held_s, held_g

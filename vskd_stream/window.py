@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vskd_stream import _window
 from vskd_stream.resample import Block
 
 
@@ -47,17 +48,14 @@ class WindowCutter:
         if self._begin is None or block.start != self._end:
             self._begin = block.start
         windows = []
-        number, taken = block.start, 0
-        while number < block.end:
-            slot = number % self._n
-            count = min(block.end - number, self._hop - number % self._hop, self._n - slot)
-            samples = block.acc_g[taken : taken + count].T
-            self._ring[:, slot : slot + count] = samples
-            self._ring[:, slot + self._n : slot + self._n + count] = samples
+        number, end, taken = block.start, block.end, 0
+        while number < end:
+            count = min(end - number, self._hop - number % self._hop)
+            _window.write(self._ring, number, block.acc_g, taken, count)
             number += count
             taken += count
             if number % self._hop == 0 and number - self._begin >= self._n:
                 slot = number % self._n
                 windows.append(Window(number, self._ring[:, slot : slot + self._n].copy()))
-        self._end = block.end
+        self._end = end
         return windows

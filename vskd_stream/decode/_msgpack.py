@@ -1,6 +1,6 @@
-"""The numba kernel of ``native``: an array of vectors in MessagePack, read, checked and converted in one pass.
+"""The numba kernels of ``native``: vectors in MessagePack, read, checked and converted in one pass.
 
-It refuses nothing: what is not as nearly all is, it leaves to the parser that can say what is wrong.
+They refuse nothing: what is not as nearly all is, they leave to the parser that can say what is wrong.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ def _size(head: int) -> int:
 
 
 @jit_inner
-def _number(data: NDArray[np.uint8], at: int, bits: NDArray[np.uint64]) -> float:
+def _number(data: NDArray[np.uint8], at: int, bits: NDArray[np.uint64]) -> np.float64:
     head = data[at]
     if head == _FLOAT64:
         bits[0] = _big_endian(data, at + 1, 8)
-        return bits.view(np.float64)[0]
+        return np.float64(bits.view(np.float64)[0])
     if head == _FLOAT32:
         bits[0] = _big_endian(data, at + 1, 4)
         return np.float64(bits.view(np.float32)[0])
-    if head == _UINT8:
-        return float(data[at + 1])
-    if head == _UINT16:
-        return float(_big_endian(data, at + 1, 2))
-    if head == _INT8:
-        return float(np.int8(data[at + 1]))
-    if head == _INT16:
-        return float(np.int16(_big_endian(data, at + 1, 2)))
-    return float(np.int8(head)) if head >= 0xE0 else float(head)
+    value = np.int64(head)
+    if head in (_UINT8, _INT8):
+        value = np.int64(data[at + 1])
+    elif head in (_UINT16, _INT16):
+        value = np.int64(_big_endian(data, at + 1, 2))
+    # What is negative is stored as its two's complement.
+    if head >= 0xE0 or (head == _INT8 and value >= 2**7):
+        value -= 2**8
+    elif head == _INT16 and value >= 2**15:
+        value -= 2**16
+    return np.float64(value)
 
 
 @jit_for("int64(Array(uint8, 1, 'C', readonly=True), int64)", nogil=False)
@@ -75,7 +77,7 @@ def count(data: NDArray[np.uint8], most: int) -> int:
 def vectors(
     data: NDArray[np.uint8], units: float, limit: float, limit_converted: float, out: NDArray[np.float32]
 ) -> bool:
-    """Read ``count`` vectors into ``out`` (count, 3), divided by ``units``; False: let the parser say why not.
+    """Read vectors into ``out`` (count, 3), divided by ``units``; False: let the parser say why not.
 
     Every number must lie within ``limit``, and once it is divided within ``limit_converted``.
     """
@@ -101,15 +103,14 @@ def vectors(
     return at == len(data)
 
 
-@jit_for("boolean(int64, float64, float64, float64, float64, float64[::1])", nogil=False)
+@jit_for("boolean(int64, float64, float64, float64, float64[::1])", nogil=False)
 def times_of_ticks(
-    first_tick: int, ticks_per_sample: float, tick_rate_hz: float, low_s: float, high_s: float,
-    out: NDArray[np.float64],
-) -> bool:  # fmt: skip
-    """Stream times of consecutive samples; whether they increase strictly, from ``low_s`` on to ``high_s``."""
+    first_tick: int, ticks_per_sample: float, tick_rate_hz: float, latest_s: float, out: NDArray[np.float64]
+) -> bool:
+    """Stream times of consecutive samples; whether they increase strictly, from 0 on to ``latest_s``."""
     first = float(first_tick)
     is_increasing = True
     for i in range(len(out)):
         out[i] = (first + i * ticks_per_sample) / tick_rate_hz
         is_increasing &= i == 0 or out[i - 1] < out[i]
-    return is_increasing and low_s <= out[0] and out[-1] <= high_s
+    return is_increasing and out[0] >= 0.0 and out[-1] <= latest_s

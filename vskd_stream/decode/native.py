@@ -135,7 +135,7 @@ def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
 
 
 def _plain(batch: _Batch, device: str) -> Samples | None:
-    """What nearly all batches are, ticks and acceleration within all limits; None: look at it more closely."""
+    """What nearly all batches are, ticks and acceleration within all limits; None: look more closely."""
     rate_hz, first_tick, tick_rate_hz = batch.sampling_rate_hz, batch.first_tick, batch.tick_rate_hz
     units_per_g = limits.ACC_UNITS_PER_G.get(batch.unit)
     if (
@@ -158,7 +158,7 @@ def _plain(batch: _Batch, device: str) -> Samples | None:
     if not _msgpack.vectors(array, units_per_g, limits.MAX_ACC_G * units_per_g, limits.MAX_ACC_G, acc_g):
         return None
     per_sample = tick_rate_hz / rate_hz
-    if not _msgpack.times_of_ticks(first_tick, per_sample, tick_rate_hz, 0.0, limits.MAX_DEVICE_TIME_S, t_s):
+    if not _msgpack.times_of_ticks(first_tick, per_sample, tick_rate_hz, limits.MAX_DEVICE_TIME_S, t_s):
         return None
     return Samples(device, t_s, acc_g, rate_hz, sequence=batch.sequence)
 
