@@ -97,6 +97,11 @@ class StreamClock:
         self._recent: deque[tuple[float, float]] = deque(maxlen=_SHIFT_BINS)
         self._late_bins = 0
 
+    @property
+    def kind(self) -> ClockKind:
+        """Who says when a sample was taken."""
+        return self._kind
+
     def read(self) -> ClockReading:
         """The line now: offset 0 when the device knows UTC, or while nothing has arrived."""
         if self._kind == "utc" or self._origin is None:

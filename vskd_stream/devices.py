@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from vskd_stream.bundle import Bundle
@@ -16,7 +15,6 @@ from vskd_stream.samples import Gap, Samples
 from vskd_stream.settings import Settings
 from vskd_stream.sources.mqtt import MqttReader
 from vskd_stream.tally import Tally
-from vskd_stream.window import Window
 
 
 class Devices:
@@ -75,23 +73,25 @@ class Devices:
             self._pipelines[pipeline.device] = successor
         return ended, replaced
 
-    def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
+    def receive(self, topic: str, payload: bytes, *, arrival_s: float) -> list[tuple[Pipeline, Cut]]:
         """Take a message that arrived at ``arrival_s`` (UTC seconds); whatever is wrong with it is told."""
         try:
             batches = self.reader.read(topic, payload)
         except DecodeError as error:
             self._tally.drop(topic[:100], error.reason, error.detail)
-            return
-        for samples in batches:
-            yield from self._take(samples, arrival_s, self._settings.limits.reorder_horizon_s)
+            return []
+        horizon_s = self._settings.limits.reorder_horizon_s
+        return [piece for samples in batches for piece in self._take(samples, arrival_s, horizon_s)]
 
-    def take(self, samples: Samples, *, arrival_s: float) -> Iterator[tuple[Pipeline, Cut]]:
+    def take(self, samples: Samples, *, arrival_s: float) -> list[tuple[Pipeline, Cut]]:
         """Take a batch from a source that keeps the order, so that nothing missing is waited for."""
-        yield from self._take(samples, arrival_s, 0.0)
+        return self._take(samples, arrival_s, 0.0)
 
     def tick(self, now_s: float) -> Iterator[tuple[Pipeline, Cut]]:
         """Take the time (UTC seconds), for the devices that have fallen silent."""
         for pipeline in self._pipelines.values():
+            if not pipeline.is_silent(now_s):
+                continue
             cuts = pipeline.tick(now_s)
             for cut in cuts:
                 if isinstance(cut.piece, Gap):
@@ -172,30 +172,31 @@ class Devices:
 
     def _take(
         self, samples: Samples, arrival_s: float, reorder_horizon_s: float
-    ) -> Iterator[tuple[Pipeline, Cut]]:
+    ) -> list[tuple[Pipeline, Cut]]:
         if samples.device in self._paused:
             self._monitors[samples.device].heard(arrival_s)
             _refuse(self._ledgers[samples.device].samples, samples, "paused")
             self._tally.drop(samples.device, "paused", "until the command resume")
-            return
+            return []
         pipeline = self._pipeline(samples.device, reorder_horizon_s)
         if pipeline is None:
             _refuse(self.unserved, samples, "device_limit")
             self._tally.drop(
                 samples.device, "device_limit", "limits.max_devices other devices are served already"
             )
-            return
+            return []
         cuts = pipeline.cut(samples, arrival_s=arrival_s)
         counts = pipeline.take_counts()
+        gaps = [cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)]
         self._monitors[samples.device].observe(
             samples,
             arrival_s=arrival_s,
             counts=counts,
-            gaps=[cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)],
-            windows=sum(isinstance(cut.piece, Window) for cut in cuts),
-            clock=pipeline.clock.kind,
+            gaps=gaps,
+            windows=len(cuts) - len(gaps),
+            clock=pipeline.clock_kind,
         )
-        yield from self._told(pipeline, cuts, counts)
+        return self._told(pipeline, cuts, counts)
 
     def _pipeline(self, device: str, reorder_horizon_s: float) -> Pipeline | None:
         pipeline = self._pipelines.get(device)
@@ -222,15 +223,15 @@ class Devices:
             raise VskdError(f"no device {device!r} has been heard since the gateway started")
 
     def _told(
-        self, pipeline: Pipeline, cuts: list[Cut], counts: Counter[str]
-    ) -> Iterator[tuple[Pipeline, Cut]]:
+        self, pipeline: Pipeline, cuts: list[Cut], counts: Mapping[str, int]
+    ) -> list[tuple[Pipeline, Cut]]:
         for reason, count in counts.items():
             self._tally.drop(pipeline.device, reason, count=count)
         for cut in cuts:
             if isinstance(cut.piece, Gap):
                 self._tally.gap(pipeline.device, cut.piece.reason, cut.piece.detail)
                 pipeline.ledger.gaps[cut.piece.reason] += 1
-            yield pipeline, cut
+        return [(pipeline, cut) for cut in cuts]
 
 
 def _refuse(flow: Flow, samples: Samples, reason: str) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vskd_stream.clock import ClockFit, ClockReading, StreamClock
+from vskd_stream.clock import ClockFit, ClockKind, ClockReading, StreamClock
 from vskd_stream.events import ActivityEvent, Decider, StopReason
 from vskd_stream.ledger import Ledger
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
@@ -33,6 +34,8 @@ CLOCK_JUMP_S = 86_400.0
 """A step forward by more than this is a clock that was set, not a device that was away."""
 LEAST_RATE = 0.5
 """A device slower than this part of the model's rate cannot be served: interpolation invents nothing."""
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(b, 3, n) float32 windows in g to (b, labels) float32 probabilities."""
@@ -106,9 +109,13 @@ class Pipeline:
             cuts += self._cut_ordered(batch, arrival_s)
         return cuts
 
+    def is_silent(self, now_s: float) -> bool:
+        """Whether ``tick`` would have anything to do: the device has been silent for too long."""
+        return self._last_arrival_s is not None and now_s - self._last_arrival_s >= self._no_data_after_s
+
     def tick(self, now_s: float) -> list[Cut]:
         """Take the time (UTC seconds): a device that has been silent for too long is in ``no_data``."""
-        if self._last_arrival_s is None or now_s - self._last_arrival_s < self._no_data_after_s:
+        if self._last_arrival_s is None or not self.is_silent(now_s):
             return []
         last_arrival_s, self._last_arrival_s = self._last_arrival_s, None
         cuts: list[Cut] = []
@@ -124,6 +131,11 @@ class Pipeline:
         return self._clock.read()
 
     @property
+    def clock_kind(self) -> ClockKind:
+        """Who says when a sample was taken."""
+        return self._clock.kind
+
+    @property
     def clock_fit(self) -> ClockFit | None:
         """How well the arrivals lie on the clock's line; None while nothing has arrived."""
         return self._clock.fit
@@ -133,10 +145,10 @@ class Pipeline:
         """Why the samples are not classified; None while they can be what they claim to be."""
         return self._finding
 
-    def take_counts(self) -> Counter[str]:
+    def take_counts(self) -> Mapping[str, int]:
         """What was dropped since the last call, by reason; batches, unless the reason says otherwise."""
         if not self._counts and not self._reorderer.counts:
-            return Counter()
+            return _NONE
         counts = self._counts + self._reorderer.counts
         self._counts.clear()
         self._reorderer.counts.clear()
@@ -246,7 +258,6 @@ class Pipeline:
                 self._clock.reset()
         self._last_s = float(batch.t_s[-1])
         self._clock.observe(self._last_s, arrival_s=arrival_s, epoch=batch.epoch, counted=batch.counted)
-        clock = self._clock.read()
         self._verdicts += self._sanity.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz)
         for block in self._resampler.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz):
             if self._next_sample is not None and block.start != self._next_sample:
@@ -254,9 +265,9 @@ class Pipeline:
                 start_s, end_s = self._next_sample / self._rate_hz, block.start / self._rate_hz
                 cuts.append(self._gap("missing", start_s, end_s))
             self._next_sample = block.end
-            cuts += [
-                Cut(piece, clock) for window in self._cutter.push(block) for piece in self._checked(window)
-            ]
+            if windows := self._cutter.push(block):
+                clock = self._clock.read()
+                cuts += [Cut(piece, clock) for window in windows for piece in self._checked(window)]
         return cuts
 
     def _checked(self, window: Window) -> list[Window | Gap]:

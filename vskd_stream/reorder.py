@@ -7,6 +7,8 @@ decide, never the moment of arrival, so the same batches give the same order eve
 
 from __future__ import annotations
 
+import math
+from array import array
 from bisect import insort
 from collections import Counter
 from dataclasses import replace
@@ -36,7 +38,11 @@ class Reorderer:
         self._horizon_s = horizon_s
         self._flow = flow or Flow()
         self.counts: Counter[str] = Counter()
-        self._seen: dict[tuple[int | None, float], None] = {}
+        # Two rings of numbers: of a thousand devices, objects in a dict would take 40 MB.
+        self._seen_s = array("d")
+        self._seen_sequences = array("q")
+        self._seen = 0
+        self._latest_s = -math.inf
         self._held: list[Samples] = []
         self._last_s: float | None = None
         self._next_sequence: int | None = None
@@ -48,14 +54,10 @@ class Reorderer:
         The times of consecutive returned batches increase, except where the device's clock was
         set back or the device restarted.
         """
-        key = (samples.sequence, float(samples.t_s[0]))
-        if key in self._seen:
+        if self._is_repeated(float(samples.t_s[0]), samples.sequence):
             self.counts["duplicate"] += 1
             self._flow.drop("duplicate", len(samples))
             return []
-        self._seen[key] = None
-        if len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
         if self._last_s is not None and samples.t_s[-1] <= self._last_s:
             self._late_run += 1
             if self._late_run < _RESTART_RUN and self._last_s - samples.t_s[-1] <= _RESTART_BACK_S:
@@ -82,6 +84,22 @@ class Reorderer:
         while self._held:
             released += self._release(self._held.pop(0))
         return released
+
+    def _is_repeated(self, start_s: float, sequence: int | None) -> bool:
+        """Whether such a batch came lately; if not it is remembered."""
+        number = -1 if sequence is None else sequence
+        # What begins later than all that came is new: nearly every batch.
+        if start_s <= self._latest_s and (start_s, number) in zip(
+            self._seen_s, self._seen_sequences, strict=True
+        ):
+            return True
+        slot = self._seen % _REMEMBERED
+        self._seen_s[slot : slot + 1] = array("d", (start_s,))
+        self._seen_sequences[slot : slot + 1] = array("q", (number,))
+        self._seen += 1
+        # After a clock was set back, the latest is forgotten once a round.
+        self._latest_s = max(self._seen_s) if slot == 0 else max(self._latest_s, start_s)
+        return False
 
     def _follows(self, samples: Samples) -> bool:
         if self._last_s is None or (samples.sequence is not None and samples.sequence == self._next_sequence):
