@@ -10,8 +10,10 @@ from vskd_stream import memory
 
 @pytest.fixture(autouse=True)
 def thawed():
+    threshold = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def test_what_was_loaded_is_not_collected_through_again():

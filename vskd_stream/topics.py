@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from vskd_stream import payloads
@@ -234,6 +235,8 @@ def _publication(
     )
 
 
+# A device's topics are always the same.
+@lru_cache(maxsize=16_384)
 def _topic(*levels: str) -> str:
     """Join levels, refusing any that could widen or break the topic (``+``, ``#``, ``/``, NUL, ...).
 

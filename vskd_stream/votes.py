@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +78,7 @@ class Voter:
         self._still_for = round(still.for_s * sampling_rate_hz) if still else 0
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
         self._centres: deque[int] = deque(maxlen=decision.smoothing_windows)
+        self._judged_centres: deque[int] = deque(maxlen=decision.smoothing_windows)
         # Rings, a row a window, for lists of a thousand devices' floats would be ten times as large.
         self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float64)
         self._evidence = np.empty_like(self._probabilities)
@@ -93,6 +93,7 @@ class Voter:
     def reset(self) -> None:
         """Forget the windows so far."""
         self._centres.clear()
+        self._judged_centres.clear()
         self._pushed = 0
         self._still_from = None
 
@@ -103,6 +104,7 @@ class Voter:
         self._evidence[slot] = [math.log(max(each, LEAST_PROBABILITY)) for each in probabilities]
         self._pushed += 1
         self._centres.append(centre)
+        self._judged_centres.append(centre)
         best = self._mean() if self._decision.smoothing == "mean" else self._path()
         if unrest_g >= self._still_g:
             self._still_from = None
@@ -154,8 +156,9 @@ class Voter:
 
     def _judged_windows(self) -> int:
         """How many of the last windows thresholds are judged over."""
-        judged_from = self._centres[-1] - self._judged
-        return sum(1 for _ in takewhile(judged_from.__lt__, reversed(self._centres)))
+        while self._judged_centres[0] <= self._centres[-1] - self._judged:
+            self._judged_centres.popleft()
+        return len(self._judged_centres)
 
     def _last(self, count: int) -> NDArray[np.float64]:
         """(count, labels) probabilities of the last windows, in order."""
