@@ -215,10 +215,17 @@ class HealthMonitor:
         """Grade what was seen until ``now_s`` (UTC seconds), and how well the arrivals ``fit`` a clock."""
         self._second(now_s)
         seconds = self._seconds
-        batches, samples = sum(s.batches for s in seconds), sum(s.samples for s in seconds)
-        missing, duplicates = sum(s.missing for s in seconds), sum(s.duplicates for s in seconds)
-        late, gaps = sum(s.late for s in seconds), sum(s.gaps for s in seconds)
-        windows, skipped = sum(s.windows for s in seconds), sum(s.skipped for s in seconds)
+        batches = samples = missing = duplicates = late = refused = gaps = windows = skipped = 0
+        for second in seconds:
+            batches += second.batches
+            samples += second.samples
+            missing += second.missing
+            duplicates += second.duplicates
+            late += second.late
+            refused += second.refused
+            gaps += second.gaps
+            windows += second.windows
+            skipped += second.skipped
         hole_s = max(0.0, math.fsum(s.hole_s for s in seconds))
         heard = [s for s in seconds if s.batches]
         measured_s = heard[-1].last_arrival_s - heard[0].first_arrival_s if heard else 0.0
@@ -243,7 +250,7 @@ class HealthMonitor:
             expected_hz = self._nominal_hz * (1 - loss)
             found["rate"] = max(0.0, abs(rate_hz / expected_hz - 1) - blurred)
         grades = {reason: sum(value > limit for limit in LIMITS[reason]) for reason, value in found.items()}
-        if sum(s.refused for s in seconds):
+        if refused:
             grades["rate_too_low"] = len(GRADES) - 1
         elif not batches:
             grades["no_data"] = len(GRADES) - 1

@@ -136,6 +136,8 @@ class Link:
     def send(self, publication: Publication) -> int | None:
         """Hand a message over; its id, which the acknowledgement will name, or None if there is no room.
 
+        Of QoS 0, which nobody acknowledges, the id is 0.
+
         Raises:
             ValueError: this broker will never take it: it is too large, or no topic to publish on.
         """
@@ -147,17 +149,17 @@ class Link:
         waiting_bytes = self._unsent_bytes + self._client.unsent_bytes
         if self.lost.done() or (publication.qos == 0 and waiting_bytes > _MAX_UNSENT_BYTES):
             return None
-        mid = self._client.new_id()
+        mid = self._client.new_id() if publication.qos else None
         self._put(
             _wire.publish(
                 topic,
                 publication.payload,
-                mid=mid if publication.qos else None,
+                mid=mid,
                 retain=publication.retain,
                 properties=properties,
             )
         )
-        return mid
+        return mid or 0
 
     def unsubscribe(self, subscriptions: Sequence[str]) -> None:
         """Ask for silence: a socket closed with data unread resets the connection, farewell and all."""
