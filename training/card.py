@@ -77,7 +77,7 @@ def write_card(
     """
     smoothed, subjects = test.smoothed, test.subjects
     signal, image, sources = experiment.signal, experiment.image, experiment.sources.values()
-    narrowed = experiment.student.width / RESNET18_WIDTH
+    narrowed = student.width / RESNET18_WIDTH
     return _CARD.format(
         name=experiment.name,
         precision=precision,

@@ -64,6 +64,8 @@ class Student(nn.Module):
         stem: Stem = "wide",
     ) -> None:
         super().__init__()
+        self.width = width
+        """Channels of the first stage."""
         side = 7 if stem == "wide" else 3
         first: list[nn.Module] = [
             nn.Conv2d(channels, width, side, stride=2, padding=side // 2, bias=False),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from numpy.typing import NDArray
 
 from tests.models import tiny_bundle
 from tests.training import toys
@@ -78,8 +79,8 @@ def test_the_teacher_is_asked_about_the_windows_of_which_the_student_sees_the_im
 
     assert isinstance(task, Distillate)
     for given, (images, labels), seen in zip(batches(4), alone, windows, strict=False):
-        wanted = (images, labels, asked.classify(seen))
-        assert all(np.array_equal(one, other) for one, other in zip(given, wanted, strict=True))
+        wanted: tuple[NDArray[Any], ...] = (images, labels, asked.classify(seen))
+        assert all(np.array_equal(np.asarray(one), other) for one, other in zip(given, wanted, strict=True))
 
 
 def test_labels_and_answer_are_weighed_and_the_answer_softened() -> None:
