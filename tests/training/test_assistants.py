@@ -66,7 +66,8 @@ def test_they_are_not_learned_nor_kept_nor_put_into_training_mode() -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assisted")
-    utd_toys.write(folder / "data")
+    names = utd_toys.keys(actions=(1, 2, 3, 4), subjects=(1, 2, 3, 4), repetitions=(1, 2))
+    utd_toys.write(folder / "data", names=names, samples=120)
     document = yaml.safe_load(toys.SMOKE.with_name("utd-mhad-smoke.yaml").read_text())
     for name in ("then", "teacher"):
         del document[name]

@@ -93,7 +93,7 @@ def _table(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     if head.strip() != HEADER.encode():
         raise DatasetError(path, f"its first line must be {HEADER}")
     values = tables.numbers(path, rest, columns=4, delimiter=",")
-    return values[:, 0], values[:, 1:].astype(np.float32)
+    return np.ascontiguousarray(values[:, 0]), values[:, 1:].astype(np.float32)
 
 
 def _recorded(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float32]]]:

@@ -109,7 +109,8 @@ def test_attention_is_transferred_from_the_maps_that_a_depth_teacher_leaves(
     student = Student(channels=3, classes=2, width=4)
     task = Distillation(student, lessons, method=METHODS["at"], label_smoothing=0.0)
     which = torch.arange(len(utd_toys.KEYS))
-    result = task(torch.randn(len(which), 3, 64, 64), torch.zeros_like(which), which)
+    windows = torch.randn(len(which), 3, 64)
+    result = task(torch.randn(len(which), 3, 64, 64), torch.zeros_like(which), which, windows)
     result["loss"].backward()
     assert result["attention"] > 0.0
 
