@@ -33,6 +33,15 @@ class Method:
     """"shuffled": the teacher is asked about any trial but the student's, as in the released code: a
     negative control."""
 
+    @property
+    def identity(self) -> str:
+        """What runs of it are known by: what all runs had before there was a choice is left out."""
+        chosen = f", mixed={self.mixed!r}" if self.mixed else ""
+        return (
+            f"Method(terms={self.terms!r}, cross_entropy={self.cross_entropy!r}, "
+            f"temperature={self.temperature!r}, pairing={self.pairing!r}{chosen})"
+        )
+
     def __post_init__(self) -> None:
         if self.mixed and (self.asks_teacher or not self.asks_assistants):
             raise ValueError("only assistants can say anything of blends that nobody recorded")

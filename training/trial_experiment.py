@@ -108,7 +108,7 @@ class TrialExperiment(Exportable):
         left_out = {"decisions", "export", "name", "then"}
         left_out |= set() if self.how.asks_teacher else {"teacher"}
         left_out |= set() if self.how.asks_assistants else {"assistants"}
-        document = self.model_dump(mode="json", exclude=left_out) | {"terms": repr(self.how)}
+        document = self.model_dump(mode="json", exclude=left_out) | {"terms": self.how.identity}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property
