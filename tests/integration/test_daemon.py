@@ -100,6 +100,34 @@ async def test_a_payload_comes_in_and_an_event_goes_out(mosquitto, model, tmp_pa
         assert (state["label"], state["reason"]) == ("no_data", "stopped")
 
 
+async def test_of_too_many_windows_at_once_the_oldest_give_way_by_name_and_the_next_ones_are_classified(
+    mosquitto, model, tmp_path
+):
+    config = write_config(
+        tmp_path / "c.yaml",
+        broker={"host": "127.0.0.1", "port": mosquitto.port},
+        model=str(model),
+        publish={"scores": True},
+        limits={"max_queued_windows": 5},
+    )
+    acc = acceleration(0.0, samples=1000, sampling_rate_hz=RATE_HZ)
+    async with Observer(mosquitto.port, "vskd/+/+/scores") as observer, DaemonProcess(config) as daemon:
+        await daemon.event("connected")
+        # Twenty seconds in one message: its windows are cut before any of them can be classified.
+        await observer.publish("imu/left/samples", batch(0, 0.0, acc=acc.tolist(), unit="g", sequence=39))
+        ends = [json.loads((await observer.next()).payload)["end_sample"] for _ in range(5)]
+        for number in range(40, 50):
+            await observer.publish("imu/left/samples", batch(number, 0.0))
+            ends.append(json.loads((await observer.next()).payload)["end_sample"])
+        await daemon.stop()
+        summary = await daemon.event("stopped")
+    # Of the twenty seconds the last five windows are left; all that came after are there.
+    assert ends == list(range(350, 500, 10))
+    whole = range(50, 500, 10)
+    assert summary["dropped_overload"] == len(whole) - len(ends)
+    assert not {name for name in summary if name.startswith("dropped_")} - {"dropped_overload"}
+
+
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 async def test_a_daemon_that_is_killed_is_offline(mosquitto, model, tmp_path, protocol):
     broker = {"host": "127.0.0.1", "port": mosquitto.port, "protocol": protocol}
