@@ -1,11 +1,34 @@
-"""The numba kernel of ``votes``: the likeliest path through a device's last windows, over a ring of them."""
+"""The numba kernels of ``votes``: a ring of a device's last windows, and the likeliest path through them."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream._jit import jit_for
+
+
+@jit_for(
+    "void(Array(float64, 1, 'C', readonly=True), float64, float64[:, ::1], float64[:, ::1], int64)",
+    nogil=False,
+)
+def keep(
+    probabilities: NDArray[np.float64],
+    least: float,
+    kept: NDArray[np.float64],
+    evidence: NDArray[np.float64],
+    pushed: int,
+) -> None:
+    """Write (labels,) probabilities and their logarithms, in nats, over the oldest rows of two rings.
+
+    Less than ``least`` counts as this.
+    """
+    slot = pushed % len(kept)
+    for label in range(len(probabilities)):
+        kept[slot, label] = probabilities[label]
+        evidence[slot, label] = math.log(max(probabilities[label], least))
 
 
 @jit_for("Tuple((int64, int64, float64))(float64[:, ::1], int64, int64, float64)", nogil=False)

@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vskd_stream.errors import VskdError
 from vskd_stream.lifecycle import NO_PREFERENCES, Bout, Lifecycle, Preferences
 from vskd_stream.manifest import NO_DATA, UNITS_SUSPECT, Manifest
@@ -227,23 +230,23 @@ class Decider:
             silenced=self._preferences.silenced,
         )
 
-    def _checked(self, scores: Scores) -> list[float]:
+    def _checked(self, scores: Scores) -> NDArray[np.float64]:
         self._check_device(scores.device)
-        where = f"scores of {self._device} at sample {scores.end_sample}"
         labels = len(self._manifest.labels)
         if scores.probabilities.shape != (labels,):
-            raise VskdError(f"{where}: {labels} labels, but shape {scores.probabilities.shape}")
-        probabilities: list[float] = scores.probabilities.tolist()
-        if not all(map(math.isfinite, probabilities)):
-            raise VskdError(f"{where}: not finite")
+            raise _refusal(scores, f"{labels} labels, but shape {scores.probabilities.shape}")
+        probabilities = scores.probabilities.astype(np.float64)
+        # One that is not finite makes the sum so, and finite float32 cannot.
+        if not math.isfinite(probabilities.sum()):
+            raise _refusal(scores, "not finite")
         if scores.end_sample % self._hop:
-            raise VskdError(f"{where}: windows end at multiples of the hop, {self._hop}")
+            raise _refusal(scores, f"windows end at multiples of the hop, {self._hop}")
         if (
             self._unbroken_from is not None
             and self._last_end is not None
             and scores.end_sample <= self._last_end
         ):
-            raise VskdError(f"{where}: not after {self._last_end}; report a gap if the clock was set back")
+            raise _refusal(scores, f"not after {self._last_end}; report a gap if the clock was set back")
         return probabilities
 
     def _check_device(self, device: str) -> None:
@@ -328,3 +331,7 @@ class Decider:
 
     def _seconds(self, samples: int | None) -> float | None:
         return None if samples is None else samples / self._rate_hz
+
+
+def _refusal(scores: Scores, reason: str) -> VskdError:
+    return VskdError(f"scores of {scores.device} at sample {scores.end_sample}: {reason}")

@@ -97,11 +97,12 @@ class Voter:
         self._pushed = 0
         self._still_from = None
 
-    def push(self, probabilities: list[float], *, centre: int, unrest_g: float = math.inf) -> Vote:
+    def push(
+        self, probabilities: Sequence[float] | NDArray[np.float64], *, centre: int, unrest_g: float = math.inf
+    ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
-        slot = self._pushed % len(self._probabilities)
-        self._probabilities[slot] = probabilities
-        self._evidence[slot] = [math.log(max(each, LEAST_PROBABILITY)) for each in probabilities]
+        row = np.asarray(probabilities, np.float64)
+        _votes.keep(row, LEAST_PROBABILITY, self._probabilities, self._evidence, self._pushed)
         self._pushed += 1
         self._centres.append(centre)
         self._judged_centres.append(centre)
