@@ -1,7 +1,8 @@
 """End to end: a real daemon, a real broker, and a load of their own process each, on this machine.
 
 ``python -m tests.bench.capacity --devices 1000 --seconds 60``; ``--phases 1000x30,4000x20,1000x20``
-for an overload and what comes after. CPU is of the load's time alone, as parts of one core.
+for an overload and what comes after; ``--devices 10,100,1000 --write docs/capacity.json`` for how the cost
+grows, which is drawn beside it. CPU is of the load's time alone, as parts of one core.
 """
 
 from __future__ import annotations
@@ -9,33 +10,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.bench import plot
 from tests.brokers import Mosquitto
 from tests.processes import DaemonProcess, write_config
 from vskd_stream import bundle, runtime
 
-_CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
-
 
 def cpu_s(pid: int) -> dict[str, float]:
     """CPU seconds of a process's threads, by name; ``all`` of the process."""
-    spent: dict[str, float] = {"all": _ticks(Path(f"/proc/{pid}/stat"))}
+    spent: dict[str, float] = {"all": 0.0}
     for task in Path(f"/proc/{pid}/task").iterdir():
-        name = (task / "comm").read_text().strip()
-        if int(task.name) == pid:
-            name = "loop"
-        spent[name] = spent.get(name, 0.0) + _ticks(task / "stat")
+        name = "loop" if int(task.name) == pid else (task / "comm").read_text().strip()
+        # Nanoseconds: the usual ticks of 10 ms are too coarse for a single watch.
+        thread_s = int((task / "schedstat").read_text().split()[0]) / 1e9
+        spent[name] = spent.get(name, 0.0) + thread_s
+        spent["all"] += thread_s
     return spent
-
-
-def _ticks(stat: Path) -> float:
-    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / _CLOCK_TICKS_HZ
 
 
 def rss_mb(pid: int) -> float:
@@ -82,7 +77,7 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool, togeth
                 told = next(line for line in daemon.log if line["event"] == "stopped")
     shares = {
         f"cpu_{name}" if thread == "all" else f"cpu_{name}_{thread}": round(
-            (spent - before[name].get(thread, 0.0)) / rest_s, 3
+            (spent - before[name].get(thread, 0.0)) / rest_s, 4
         )
         for name in pids
         for thread, spent in after[name].items()
@@ -91,6 +86,7 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool, togeth
     drops = {name: count for name, count in told.items() if name.startswith(("dropped_", "gap_"))}
     return {
         "machine": runtime.machine(),
+        "model": manifest.name,
         "phases_wanted": phases,
         "watches": "together" if together else "each in its own phase",
         "format": format_,
@@ -105,25 +101,36 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool, togeth
 def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=1000)
+    parser.add_argument("--devices", default="1000", help="how many; of several, with commas between, each")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--phases", help="in place of both: DEVICESxSECONDS, with commas between")
     parser.add_argument("--format", choices=("msgpack", "json"), default="msgpack")
     parser.add_argument("--model", default="wrist")
     parser.add_argument("--together", action="store_true", help="all watches count from the same tick")
+    parser.add_argument(
+        "--write", type=Path, help="a JSON file for all that is measured; a drawing beside it"
+    )
     parser.add_argument("--no-scores", action="store_true", help="publish events only; no latencies then")
     options = parser.parse_args()
-    phases = options.phases or f"{options.devices}x{options.seconds:g}"
-    measured = asyncio.run(
-        measure(
+    wanted = (
+        [options.phases]
+        if options.phases
+        else [f"{devices}x{options.seconds:g}" for devices in options.devices.split(",")]
+    )
+    runs = []
+    for phases in wanted:
+        run = measure(
             phases,
             format_=options.format,
             model=options.model,
             scores=not options.no_scores,
             together=options.together,
         )
-    )
-    print(json.dumps(measured, indent=1))
+        runs.append(asyncio.run(run))
+        print(json.dumps(runs[-1], indent=1), flush=True)
+    if options.write is not None:
+        options.write.write_text(json.dumps(runs, indent=1) + "\n")
+        options.write.with_suffix(".svg").write_text(plot.drawing(runs))
 
 
 if __name__ == "__main__":
