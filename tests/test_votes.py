@@ -162,8 +162,8 @@ MOVING: dict[str, Any] = {"coarse": {"stand": "upright", "walk": "upright"}, "un
 
 def test_kinds_are_named_where_their_labels_are_sure_together() -> None:
     voter = make_voter(**MOVING, coarse_unknown_below={"upright": 0.7})
-    told = votes(voter, [0.2, 0.4, 0.4], [0.6, 0.2, 0.2], *[SIT] * 9)
-    assert told[0] == Vote("unknown", 0.4, 80, coarse="upright")
+    told = votes(voter, [0.25, 0.375, 0.375], [0.6, 0.2, 0.2], *[SIT] * 9)
+    assert told[0] == Vote("unknown", 0.375, 80, coarse="upright")
     assert {vote.coarse for vote in told[1:]} == {"unknown"}
 
 

@@ -11,13 +11,13 @@ from vskd_stream._jit import jit_for
 
 
 @jit_for(
-    "void(Array(float64, 1, 'C', readonly=True), float64, float64[:, ::1], float64[:, ::1], int64)",
+    "void(Array(float32, 1, 'C', readonly=True), float64, float32[:, ::1], float64[:, ::1], int64)",
     nogil=False,
 )
 def keep(
-    probabilities: NDArray[np.float64],
+    probabilities: NDArray[np.float32],
     least: float,
-    kept: NDArray[np.float64],
+    kept: NDArray[np.float32],
     evidence: NDArray[np.float64],
     pushed: int,
 ) -> None:
@@ -28,7 +28,7 @@ def keep(
     slot = pushed % len(kept)
     for label in range(len(probabilities)):
         kept[slot, label] = probabilities[label]
-        evidence[slot, label] = math.log(max(probabilities[label], least))
+        evidence[slot, label] = math.log(max(np.float64(probabilities[label]), least))
 
 
 @jit_for("Tuple((int64, int64, float64))(float64[:, ::1], int64, int64, float64)", nogil=False)

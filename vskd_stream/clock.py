@@ -8,6 +8,7 @@ minutes (Moon, Skelly and Towsley 1999; as one-sided clock translation does in r
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ class StreamClock:
         self._skew = 0.0
         self._is_skew_known = False
         self._restarts = 0
-        self._residuals: deque[float] = deque(maxlen=_RESIDUALS)
+        # A ring of numbers: as objects they would be four times as large.
+        self._residuals = array("d")
+        self._observed = 0
         self.reset()
 
     def reset(self) -> None:
@@ -143,7 +146,9 @@ class StreamClock:
             self._best = (x, y)
         self._floor_s = min(self._floor_s, y - self._skew * x)
         line_s = self._floor_s + self._skew * x
-        self._residuals.append(y - line_s)
+        slot = self._observed % _RESIDUALS
+        self._residuals[slot : slot + 1] = array("d", (y - line_s,))
+        self._observed += 1
         # Nothing is dated before what came before it, unless our own clock was set back.
         self._offset_s = min(max(self._origin[1] + line_s, told_s - newest_s), delay_s)
         self._newest_s = newest_s

@@ -230,14 +230,13 @@ class Decider:
             silenced=self._preferences.silenced,
         )
 
-    def _checked(self, scores: Scores) -> NDArray[np.float64]:
+    def _checked(self, scores: Scores) -> NDArray[np.float32]:
         self._check_device(scores.device)
         labels = len(self._manifest.labels)
         if scores.probabilities.shape != (labels,):
             raise _refusal(scores, f"{labels} labels, but shape {scores.probabilities.shape}")
-        probabilities = scores.probabilities.astype(np.float64)
         # One that is not finite makes the sum so, and finite float32 cannot.
-        if not math.isfinite(probabilities.sum()):
+        if not math.isfinite(scores.probabilities.sum(dtype=np.float64)):
             raise _refusal(scores, "not finite")
         if scores.end_sample % self._hop:
             raise _refusal(scores, f"windows end at multiples of the hop, {self._hop}")
@@ -247,7 +246,7 @@ class Decider:
             and scores.end_sample <= self._last_end
         ):
             raise _refusal(scores, f"not after {self._last_end}; report a gap if the clock was set back")
-        return probabilities
+        return scores.probabilities
 
     def _check_device(self, device: str) -> None:
         if device != self._device:

@@ -8,6 +8,7 @@ is decided elsewhere (``reorder``, ``pipeline``, ``clock``) and only graded here
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -249,7 +250,7 @@ class HealthMonitor:
             blurred = 2 * (residual_p95_s or 0.0) / measured_s
             expected_hz = self._nominal_hz * (1 - loss)
             found["rate"] = max(0.0, abs(rate_hz / expected_hz - 1) - blurred)
-        grades = {reason: sum(value > limit for limit in LIMITS[reason]) for reason, value in found.items()}
+        grades = {reason: bisect_left(LIMITS[reason], value) for reason, value in found.items()}
         if refused:
             grades["rate_too_low"] = len(GRADES) - 1
         elif not batches:

@@ -80,8 +80,8 @@ class Voter:
         self._centres: deque[int] = deque(maxlen=decision.smoothing_windows)
         self._judged_centres: deque[int] = deque(maxlen=decision.smoothing_windows)
         # Rings, a row a window, for lists of a thousand devices' floats would be ten times as large.
-        self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float64)
-        self._evidence = np.empty_like(self._probabilities)
+        self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float32)
+        self._evidence = np.empty(self._probabilities.shape, np.float64)
         self._pushed = 0
         self._kinds: dict[str, list[int]] = {}
         """The labels of each kind, by their indices; what nobody is to hear of speaks for none."""
@@ -98,10 +98,10 @@ class Voter:
         self._still_from = None
 
     def push(
-        self, probabilities: Sequence[float] | NDArray[np.float64], *, centre: int, unrest_g: float = math.inf
+        self, probabilities: Sequence[float] | NDArray[np.float32], *, centre: int, unrest_g: float = math.inf
     ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
-        row = np.asarray(probabilities, np.float64)
+        row = np.asarray(probabilities, np.float32)
         _votes.keep(row, LEAST_PROBABILITY, self._probabilities, self._evidence, self._pushed)
         self._pushed += 1
         self._centres.append(centre)
@@ -161,7 +161,7 @@ class Voter:
             self._judged_centres.popleft()
         return len(self._judged_centres)
 
-    def _last(self, count: int) -> NDArray[np.float64]:
+    def _last(self, count: int) -> NDArray[np.float32]:
         """(count, labels) probabilities of the last windows, in order."""
         return self._probabilities.take(np.arange(self._pushed - count, self._pushed), axis=0, mode="wrap")
 
