@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from vskd_stream.sources.ble.manager import Manager
 
 _TICK_S = 0.5
+_SILENT_AT_ONCE, _SILENT_PAUSE_S = 50, 0.03
+"""Of a fleet that falls silent at once so many are told of, and then whoever still speaks has a turn."""
 _SUMMARY_EVERY_S = 300.0
 _DRAIN_S = 0.5
 _RECONNECT_CAP_S = 2.5
@@ -474,8 +476,10 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
+            while fell_silent := list(self._devices.tick(time.time(), most=_SILENT_AT_ONCE)):
+                self._submit(fell_silent)
+                await asyncio.sleep(_SILENT_PAUSE_S)
             now_s = time.time()
-            self._submit(self._devices.tick(now_s))
             if self._bluetooth is not None:
                 for device, limits in self._bluetooth.limits():
                     self._devices.limit(device, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
 from vskd_stream.bundle import Bundle
 from vskd_stream.errors import DecodeError, VskdError
@@ -87,11 +88,10 @@ class Devices:
         """Take a batch from a source that keeps the order, so that nothing missing is waited for."""
         return self._take(samples, arrival_s, 0.0)
 
-    def tick(self, now_s: float) -> Iterator[tuple[Pipeline, Cut]]:
-        """Take the time (UTC seconds), for the devices that have fallen silent."""
-        for pipeline in self._pipelines.values():
-            if not pipeline.is_silent(now_s):
-                continue
+    def tick(self, now_s: float, *, most: int | None = None) -> Iterator[tuple[Pipeline, Cut]]:
+        """Take the time (UTC seconds), for the devices that have fallen silent; so many of them at most."""
+        silent = (pipeline for pipeline in self._pipelines.values() if pipeline.is_silent(now_s))
+        for pipeline in islice(silent, most):
             cuts = pipeline.tick(now_s)
             for cut in cuts:
                 if isinstance(cut.piece, Gap):

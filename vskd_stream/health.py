@@ -8,11 +8,12 @@ is decided elsewhere (``reorder``, ``pipeline``, ``clock``) and only graded here
 from __future__ import annotations
 
 import math
+import struct
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Final, Literal
 
 from vskd_stream.clock import ClockFit, ClockKind
 from vskd_stream.samples import GapReason, Samples
@@ -139,17 +140,25 @@ class _Second:
     number: int
     batches: int = 0
     samples: int = 0
-    first_arrival_s: float = 0.0
     first_samples: int = 0
-    last_arrival_s: float = 0.0
-    missing: int = 0
     duplicates: int = 0
     late: int = 0
     refused: int = 0
     gaps: int = 0
-    hole_s: float = 0.0
     windows: int = 0
     skipped: int = 0
+    missing: int = 0
+    first_arrival_s: float = 0.0
+    last_arrival_s: float = 0.0
+    hole_s: float = 0.0
+
+
+_FIELDS: Final = tuple(field.name for field in fields(_Second))
+_values: Final = attrgetter(*_FIELDS)
+_PACKED: Final = struct.Struct("=q9IQ3d")
+"""A ``_Second`` that is over: sixty of them as objects would be three times as large."""
+_MOST_MISSING: Final = 2**56
+"""More in a second is a sequence number that leapt; a minute of it still fits."""
 
 
 class HealthMonitor:
@@ -158,7 +167,9 @@ class HealthMonitor:
     def __init__(self) -> None:
         self.heard_s: float | None = None
         """When anything last came from the device, in UTC seconds."""
-        self._seconds: deque[_Second] = deque()
+        self._past = bytearray(_PACKED.size * WINDOW_S)
+        """The seconds that are over, each where its number modulo ``WINDOW_S`` is."""
+        self._now: _Second | None = None
         self._nominal_hz: float | None = None
         self._clock: ClockKind = "host"
         self._newest_s: float | None = None
@@ -180,7 +191,7 @@ class HealthMonitor:
         second = self._second(arrival_s)
         second.windows += windows
         if counts:
-            second.missing += counts.get("missing", 0)
+            second.missing = min(second.missing + counts.get("missing", 0), _MOST_MISSING)
             second.duplicates += counts.get("duplicate", 0)
             second.late += counts.get("late", 0)
             second.refused += counts.get("rate_too_low", 0)
@@ -207,30 +218,23 @@ class HealthMonitor:
     def gap(self, reason: GapReason, *, now_s: float) -> None:
         """Take a break in the stream; what was before silence counts no more."""
         if reason == "no_data":
-            self._seconds.clear()
+            self._forget()
         if reason in {"no_data", "clock_jump"}:
             self._newest_s = None
         self._second(now_s).gaps += 1
 
     def read(self, now_s: float, *, fit: ClockFit | None, limits: Limits = UNLIMITED) -> Health:
         """Grade what was seen until ``now_s`` (UTC seconds), and how well the arrivals ``fit`` a clock."""
-        self._second(now_s)
-        seconds = self._seconds
-        batches = samples = missing = duplicates = late = refused = gaps = windows = skipped = 0
-        for second in seconds:
-            batches += second.batches
-            samples += second.samples
-            missing += second.missing
-            duplicates += second.duplicates
-            late += second.late
-            refused += second.refused
-            gaps += second.gaps
-            windows += second.windows
-            skipped += second.skipped
-        hole_s = max(0.0, math.fsum(s.hole_s for s in seconds))
-        heard = [s for s in seconds if s.batches]
-        measured_s = heard[-1].last_arrival_s - heard[0].first_arrival_s if heard else 0.0
-        rate_hz = (samples - heard[0].first_samples) / measured_s if measured_s >= MATURE_S else None
+        column = dict(zip(_FIELDS, zip(*self._minute(now_s), strict=True), strict=True))
+        batches, samples, missing = (sum(column[name]) for name in ("batches", "samples", "missing"))
+        duplicates, late, gaps = (sum(column[name]) for name in ("duplicates", "late", "gaps"))
+        windows, skipped, refused = (sum(column[name]) for name in ("windows", "skipped", "refused"))
+        hole_s = max(0.0, math.fsum(column["hole_s"]))
+        measured_s, rate_hz = 0.0, None
+        if heard := [row for row, count in enumerate(column["batches"]) if count]:
+            measured_s = column["last_arrival_s"][heard[-1]] - column["first_arrival_s"][heard[0]]
+            if measured_s >= MATURE_S:
+                rate_hz = (samples - column["first_samples"][heard[0]]) / measured_s
         loss = 0.0
         if batches and self._nominal_hz is not None:
             loss = max(missing / (missing + batches), hole_s / (hole_s + samples / self._nominal_hz))
@@ -278,16 +282,28 @@ class HealthMonitor:
         )
 
     def _second(self, at_s: float) -> _Second:
-        """The second of this moment, those that count no more taken out."""
+        """The second of this moment."""
         number = math.floor(at_s)
-        if self._seconds and number < self._seconds[-1].number:
-            # Our own clock was set back: what was measured by it tells nothing any more.
-            self._seconds.clear()
-        if not self._seconds or self._seconds[-1].number < number:
-            self._seconds.append(_Second(number))
-        while self._seconds[0].number <= number - WINDOW_S:
-            self._seconds.popleft()
-        return self._seconds[-1]
+        now = self._now
+        if now is not None and now.number != number:
+            if number < now.number:
+                # Our own clock was set back: what was measured by it tells nothing any more.
+                self._forget()
+            else:
+                _PACKED.pack_into(self._past, now.number % WINDOW_S * _PACKED.size, *_values(now))
+            now = None
+        if now is None:
+            now = self._now = _Second(number)
+        return now
+
+    def _minute(self, at_s: float) -> list[tuple[Any, ...]]:
+        """The last seconds, in order: ``_FIELDS`` of each."""
+        now = self._second(at_s)
+        past = (row for row in _PACKED.iter_unpack(self._past) if row[0] > now.number - WINDOW_S)
+        return [*sorted(past), _values(now)]
+
+    def _forget(self) -> None:
+        self._past, self._now = bytearray(len(self._past)), None
 
     def _hole_s(self, samples: Samples) -> float:
         """Stream time without samples that a batch leaves before it; negative where it fills some."""

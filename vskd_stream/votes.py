@@ -7,6 +7,7 @@ votes the same. (How long a device has been still is the one exception, and boun
 from __future__ import annotations
 
 import math
+from array import array
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Voter:
         self._still_g = still.below_g if still else 0.0
         self._still_for = round(still.for_s * sampling_rate_hz) if still else 0
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
-        self._centres: deque[int] = deque(maxlen=decision.smoothing_windows)
+        self._centres = array("q", bytes(8 * decision.smoothing_windows))
         self._judged_centres: deque[int] = deque(maxlen=decision.smoothing_windows)
         # Rings, a row a window, for lists of a thousand devices' floats would be ten times as large.
         self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float32)
@@ -92,7 +93,6 @@ class Voter:
 
     def reset(self) -> None:
         """Forget the windows so far."""
-        self._centres.clear()
         self._judged_centres.clear()
         self._pushed = 0
         self._still_from = None
@@ -103,8 +103,8 @@ class Voter:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
         row = np.asarray(probabilities, np.float32)
         _votes.keep(row, LEAST_PROBABILITY, self._probabilities, self._evidence, self._pushed)
+        self._centres[self._pushed % len(self._centres)] = centre
         self._pushed += 1
-        self._centres.append(centre)
         self._judged_centres.append(centre)
         best = self._mean() if self._decision.smoothing == "mean" else self._path()
         if unrest_g >= self._still_g:
@@ -134,30 +134,39 @@ class Voter:
 
     def _mean(self) -> _Best:
         # fsum is exact: neither the order of the sum nor the machine decides a tie.
-        rows = self._last(len(self._centres))
+        rows = self._last(self._count)
         means = [math.fsum(column) / len(rows) for column in rows.T.tolist()]
         probability = max(means)
-        return _Best(means.index(probability), probability, self._centres[-1])
+        return _Best(means.index(probability), probability, self._centre(self._count - 1))
 
     def _path(self) -> _Best:
-        count = len(self._centres)
+        count = self._count
         label, first, lead = _votes.likeliest_path(
             self._evidence, self._pushed - count, count, self._decision.change_cost
         )
         judged = min(self._judged_windows(), count - first)
-        since = self._centres[first]
+        since = self._centre(first)
         return _Best(
             label,
             math.fsum(self._last(judged)[:, label].tolist()) / judged,
             since,
             is_ahead=lead >= self._decision.margin,
             # What the path has changed to is given time to prove itself: it beat what was before.
-            is_judged=first == 0 or since <= self._centres[-1] - self._judged,
+            is_judged=first == 0 or since <= self._centre(count - 1) - self._judged,
         )
+
+    @property
+    def _count(self) -> int:
+        """Windows that are remembered."""
+        return min(self._pushed, len(self._centres))
+
+    def _centre(self, window: int) -> int:
+        """Of one that is remembered, the oldest first."""
+        return self._centres[(self._pushed - self._count + window) % len(self._centres)]
 
     def _judged_windows(self) -> int:
         """How many of the last windows thresholds are judged over."""
-        while self._judged_centres[0] <= self._centres[-1] - self._judged:
+        while self._judged_centres[0] <= self._judged_centres[-1] - self._judged:
             self._judged_centres.popleft()
         return len(self._judged_centres)
 
