@@ -134,6 +134,13 @@ def test_a_device_that_falls_silent_is_noticed(devices):
     assert cut.piece.reason == "no_data"
 
 
+def test_of_those_that_fall_silent_at_once_as_many_are_told_of_as_are_asked_for(devices):
+    for device in ("left", "right"):
+        receive(devices, f"imu/{device}/samples", payload())
+    turns = [list(devices.tick(NOW_S + 60.0, most=1)) for _ in range(3)]
+    assert [[pipeline.device for pipeline, _ in turn] for turn in turns] == [["left"], ["right"], []]
+
+
 def test_one_bad_device_does_not_touch_another(devices):
     alone, _ = receive(devices, "imu/left/samples", payload(sequence=0))
     for junk in (b"{", payload(acc=[[1e9, 0, 0]]), payload(first_tick=-5), b"\xff" * 1000):

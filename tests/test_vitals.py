@@ -153,6 +153,18 @@ def test_a_broker_that_may_have_forgotten_is_told_everything_a_few_at_a_time(hou
     assert counts == [50, 10, 0]
 
 
+def test_a_fleet_that_began_to_speak_at_once_is_looked_at_a_few_at_a_time(house):
+    for second in range(12):
+        for i in range(60):
+            house.receive(float(second), device=f"watch-{i}", sequence=second)
+    house.told()
+    counts = []
+    for turn in range(4):
+        house.look(11.5 + turn / 2)
+        counts.append(sum(word == "health" for word, _ in house.told()))
+    assert counts == [50, 10, 0, 0]
+
+
 def test_at_the_end_all_devices_are_offline(house):
     house.receive(0.0)
     house.receive(0.0, device="right")

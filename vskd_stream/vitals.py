@@ -22,6 +22,9 @@ OFFLINE_AFTER_S = 600.0
 device is taken to be off."""
 
 _LOOK_EVERY_S = 5.0
+_LOOKS_AT_ONCE, _TURNS = 50, 8
+"""So many devices' health is looked at in a turn, or an eighth of them all: a fleet that began to speak at
+once is not looked at all at once for ever, while everyone's windows wait."""
 _REPEAT_AFTER_S = 60.0
 _LOOKS = 3
 """A grade is the worst of so many looks: it falls at once and recovers after 15 s, and does not flap."""
@@ -68,11 +71,13 @@ class Vitals:
 
     def look(self, now_s: float) -> None:
         """Tell what has changed until ``now_s`` (UTC seconds), after ``Devices.tick`` of the same time."""
+        room = max(_LOOKS_AT_ONCE, len(self._told) // _TURNS)
         for device, monitor in self._devices.monitors():
             told = self._told.setdefault(device, _Told())
             self._look_at_status(device, monitor, told, now_s)
             # Our clock may have been set back since.
-            if not 0.0 <= now_s - told.looked_at_s < _LOOK_EVERY_S:
+            if room and not 0.0 <= now_s - told.looked_at_s < _LOOK_EVERY_S:
+                room -= 1
                 told.looked_at_s = now_s
                 self._look_at_health(device, told, now_s)
         for device in list(self._due)[:_AT_ONCE]:
