@@ -85,9 +85,9 @@ class Voter:
         self._evidence = np.empty(self._probabilities.shape, np.float64)
         self._pushed = 0
         self._kinds: dict[str, list[int]] = {}
-        """The labels of each kind, by their indices; what nobody is to hear of speaks for none."""
+        """The labels of each kind, where kinds are judged; what nobody is to hear of speaks for none."""
         for index, label in enumerate(labels):
-            if label not in silenced:
+            if decision.coarse_unknown_below and label not in silenced:
                 self._kinds.setdefault(decision.coarse.get(label, label), []).append(index)
         self._still_from: int | None = None
 
