@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vskd_stream.metrics import SPECS
+from vskd_stream.supervision.metrics import SPECS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ALERTS = CONFIGS / "prometheus" / "alerts.yml"

@@ -36,10 +36,10 @@ from vskd_stream.classify import Classifier
 from vskd_stream.errors import VskdError
 from vskd_stream.events import Decider
 from vskd_stream.manifest import NO_DATA, STATES, UNKNOWN, Decision, Manifest
-from vskd_stream.offline import play
 from vskd_stream.scores import Scores
 from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
+from vskd_stream.tools.offline import play
 from vskd_stream.votes import Voter
 
 MAX_LOSS = 0.02

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vskd_stream import __version__, discovery_cli, service_cli
+from vskd_stream import __version__
 from vskd_stream.errors import (
     BrokerError,
     BundleError,
@@ -30,6 +30,8 @@ from vskd_stream.errors import (
     VskdError,
 )
 from vskd_stream.settings import Log, MqttSource
+from vskd_stream.tools import discovery as discovery_cli
+from vskd_stream.tools import service as service_cli
 
 _EXIT_CODES: dict[type[VskdError], int] = {
     ConfigError: os.EX_CONFIG,
@@ -209,9 +211,10 @@ def _serve(path: Path, *, check_only: bool) -> None:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from vskd_stream import bundle, config, logs, offline, recording, runtime
+    from vskd_stream import bundle, config, logs, recording, runtime
     from vskd_stream.settings import RemoteBroker, Settings
     from vskd_stream.tally import Tally
+    from vskd_stream.tools import offline
 
     if options.config is not None:
         settings = config.load(options.config)
@@ -238,7 +241,7 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from vskd_stream.record import command
+    from vskd_stream.tools.record import command
 
     command.run(
         options.config,
@@ -251,7 +254,7 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from vskd_stream import doctor
+    from vskd_stream.tools import doctor
 
     return doctor.run(options.config, recording=options.recording, as_json=options.json)
 
@@ -269,7 +272,8 @@ def _scan(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from vskd_stream import bench, bundle, logs, runtime
+    from vskd_stream import bundle, logs, runtime
+    from vskd_stream.tools import bench
 
     logs.configure(Log(level="warning"))
     measured = [bench.measure(bundle.load(bundle.resolve(each))) for each in options.bundle]

@@ -30,8 +30,6 @@ from vskd_stream.control import Control
 from vskd_stream.devices import Devices
 from vskd_stream.equipment import Equipment, equip, outbox_path
 from vskd_stream.errors import RecordingError, VskdError
-from vskd_stream.liveness import HUNG_AFTER_S, Progress
-from vskd_stream.notify import Notifier, Supervision
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
@@ -41,6 +39,8 @@ from vskd_stream.samples import Samples
 from vskd_stream.settings import EmbeddedBroker as EmbeddedSettings
 from vskd_stream.settings import Http, Replay, Settings
 from vskd_stream.sources.replay import replay
+from vskd_stream.supervision.liveness import HUNG_AFTER_S, Progress
+from vskd_stream.supervision.notify import Notifier, Supervision
 from vskd_stream.tally import Tally
 from vskd_stream.topics import command_filter, will
 from vskd_stream.vitals import Vitals
@@ -404,8 +404,8 @@ class Daemon:
 
     async def _observe(self, settings: Http, stack: contextlib.AsyncExitStack) -> None:
         # Who is not asked over HTTP does without a parser of it and Prometheus' client.
-        from vskd_stream.http import Address, HttpServer
-        from vskd_stream.observe import Observer
+        from vskd_stream.supervision.http import Address, HttpServer
+        from vskd_stream.supervision.observe import Observer
 
         observer = Observer(
             devices=self._devices,

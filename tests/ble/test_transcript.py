@@ -19,7 +19,7 @@ from tests.ble.profiles.test_end_to_end import CASES, address
 from tests.ble.rig import Rig, status_of, until
 from tests.ble.world import Faults
 from tests.models import tiny_bundle
-from vskd_stream import bundle, offline, recording
+from vskd_stream import bundle, recording
 from vskd_stream.classify import Classifier
 from vskd_stream.errors import DecodeError
 from vskd_stream.pipeline import Pipeline
@@ -30,6 +30,7 @@ from vskd_stream.settings import BluetoothDevice, RemoteBroker, Settings
 from vskd_stream.sources.ble.profiles import bangle
 from vskd_stream.sources.ble.transcript import Player, device_of, is_notification
 from vskd_stream.tally import Tally
+from vskd_stream.tools import offline
 
 CHEST = BluetoothDevice(device="chest", profile="polar", options={"sampling_rate_hz": 100})
 SETTINGS = Settings(gateway="home", broker=RemoteBroker(host="localhost"), bluetooth=(CHEST,))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, cast
 
-from vskd_stream.http import Address, Answer, HttpServer
+from vskd_stream.supervision.http import Address, Answer, HttpServer
 
 _BODY = b"hello\n"
 

@@ -29,7 +29,7 @@ from tests.messages import activity_id, disorders, event, key, state
 from tests.models import acceleration
 from tests.processes import DaemonProcess, write_config
 from tests.witness import Witness
-from vskd_stream import bundle, config, offline
+from vskd_stream import bundle, config
 from vskd_stream.backoff import Backoff
 from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker._store import Store
@@ -42,6 +42,7 @@ from vskd_stream.payloads import schema
 from vskd_stream.publication import Publication
 from vskd_stream.recording import Message
 from vskd_stream.tally import Tally
+from vskd_stream.tools import offline
 
 RATE_HZ, BATCH_S = 50.0, 0.5
 REWIND_S = 90.0

@@ -31,14 +31,14 @@ from vskd_stream.bundle import Bundle
 from vskd_stream.classify import Classifier
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
-from vskd_stream.liveness import Progress
-from vskd_stream.metrics import render
-from vskd_stream.observe import Observer
 from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
 from vskd_stream.settings import Settings
+from vskd_stream.supervision.liveness import Progress
+from vskd_stream.supervision.metrics import render
+from vskd_stream.supervision.observe import Observer
 from vskd_stream.tally import Tally
 from vskd_stream.topics import will
 from vskd_stream.vitals import Vitals

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from vskd_stream import cli, service_cli
+from vskd_stream import cli
 from vskd_stream.errors import ServiceError
-from vskd_stream.service_cli import check_command, in_words, packaged_unit, service_settings, unit_for
+from vskd_stream.tools import service as service_cli
+from vskd_stream.tools.service import check_command, in_words, packaged_unit, service_settings, unit_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / service_cli.UNIT
 EXECUTABLE, CONFIG = Path("/opt/vskd-stream/bin/vskd-streamd"), Path("/etc/vskd/watch.yaml")
 MOST_EXPOSURE = 11

@@ -8,10 +8,10 @@ import pytest
 
 from tests.test_bursts import over_bluetooth
 from vskd_stream.bursts import rhythm
-from vskd_stream.diagnosis import bluetooth, broker, host
-from vskd_stream.diagnosis.bluetooth import Adapter, BluetoothFacts
-from vskd_stream.diagnosis.broker import BrokerFacts
-from vskd_stream.diagnosis.finding import Finding
+from vskd_stream.tools.diagnosis import bluetooth, broker, host
+from vskd_stream.tools.diagnosis.bluetooth import Adapter, BluetoothFacts
+from vskd_stream.tools.diagnosis.broker import BrokerFacts
+from vskd_stream.tools.diagnosis.finding import Finding
 
 LET_IN = BrokerFacts(address="mqtt://b:1883", protocol="5", heard=3, listened_s=2.0, echoed=True)
 THERE = BluetoothFacts(is_running=True, version="5.66", adapters=(Adapter("hci0", "00:11", is_powered=True),))

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vskd_stream import __version__, liveness
-from vskd_stream.http import Answer, Handler
-from vskd_stream.liveness import Lag
-from vskd_stream.metrics import CONTENT_TYPE_LATEST, DeviceReading, Reading, render
+from vskd_stream import __version__
+from vskd_stream.supervision import liveness
+from vskd_stream.supervision.http import Answer, Handler
+from vskd_stream.supervision.liveness import Lag
+from vskd_stream.supervision.metrics import CONTENT_TYPE_LATEST, DeviceReading, Reading, render
 
 if TYPE_CHECKING:
     from vskd_stream.broker.connection import MqttConnection
     from vskd_stream.devices import Devices
-    from vskd_stream.liveness import Progress
     from vskd_stream.payloads import Origin
     from vskd_stream.settings import Settings
     from vskd_stream.sources.ble.manager import Manager
+    from vskd_stream.supervision.liveness import Progress
     from vskd_stream.tally import Tally
 
 _LAG_EVERY_S = 1.0

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from vskd_stream.diagnosis.bluetooth import Adapter, BluetoothFacts
+from vskd_stream.tools.diagnosis.bluetooth import Adapter, BluetoothFacts
 
 _ANSWER_S = 5.0
 _NOT_THERE = {

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from vskd_stream import metrics
 from vskd_stream.health import HealthMonitor
 from vskd_stream.ledger import LATENCY_BOUNDS_S, Flow, Ledger
-from vskd_stream.metrics import SPECS, DeviceReading, Reading, render
+from vskd_stream.supervision import metrics
+from vskd_stream.supervision.metrics import SPECS, DeviceReading, Reading, render
 
-DOC = Path(__file__).parents[1] / "docs" / "metrics.md"
+DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 TOTALS = [
     spec.name
     for spec in SPECS

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.brokers import Mosquitto, Observer, embedded_broker, free_port
-from vskd_stream import probe
 from vskd_stream.broker.endpoint import Endpoint
-from vskd_stream.diagnosis.broker import BrokerFacts
+from vskd_stream.tools import probe
+from vskd_stream.tools.diagnosis.broker import BrokerFacts
 
 FILTER = "imu/+/samples"
 

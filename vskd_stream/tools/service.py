@@ -61,9 +61,9 @@ def _add_dry_run(part: argparse.ArgumentParser) -> None:
 
 def packaged_unit() -> str:
     """The unit file that ships with this package."""
-    beside = Path(__file__).parent / "systemd" / UNIT
+    beside = Path(__file__).parents[1] / "systemd" / UNIT
     # In a source tree it stands at the top, and a wheel takes it in.
-    path = beside if beside.is_file() else Path(__file__).parents[1] / "systemd" / UNIT
+    path = beside if beside.is_file() else Path(__file__).parents[2] / "systemd" / UNIT
     return path.read_text()
 
 

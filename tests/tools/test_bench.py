@@ -5,9 +5,10 @@ import json
 import pytest
 
 from tests.models import tiny_bundle
-from vskd_stream import bench, bundle, cli, runtime
-from vskd_stream.bench import Trial, choose
+from vskd_stream import bundle, cli, runtime
 from vskd_stream.runtime import Way
+from vskd_stream.tools import bench
+from vskd_stream.tools.bench import Trial, choose
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vskd_stream.bursts import MIN_BURSTS, Rhythm
-from vskd_stream.diagnosis.finding import Finding, Verdict
+from vskd_stream.tools.diagnosis.finding import Finding, Verdict
 
 _OLDEST_BLUEZ = (5, 55)
 """What bleak asks for."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from vskd_stream.liveness import HUNG_AFTER_S, LAG_WINDOW_S, Lag, Progress, unready
+from vskd_stream.supervision.liveness import HUNG_AFTER_S, LAG_WINDOW_S, Lag, Progress, unready
 
 
 def test_a_model_that_answers_is_alive_however_much_waits():

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.supervisors import ServiceManager
-from vskd_stream.notify import Notifier, Supervision
+from vskd_stream.supervision.notify import Notifier, Supervision
 
 
 @pytest.fixture

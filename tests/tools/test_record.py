@@ -18,12 +18,12 @@ from vskd_stream import cli
 from vskd_stream.backoff import Backoff
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError, RecordingError
-from vskd_stream.record.command import describe
-from vskd_stream.record.harvest import Harvest, Taker
-from vskd_stream.record.mqtt import record
 from vskd_stream.recording import Header, Message, Recorder, read
 from vskd_stream.settings import MqttSource
 from vskd_stream.sources.mqtt import MqttReader
+from vskd_stream.tools.record.command import describe
+from vskd_stream.tools.record.harvest import Harvest, Taker
+from vskd_stream.tools.record.mqtt import record
 
 FILTER = "imu/+/samples"
 STREAM_SIDE = (

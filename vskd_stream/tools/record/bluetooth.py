@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from vskd_stream.record.harvest import Taker
 from vskd_stream.recording import Message
 from vskd_stream.settings import BluetoothDevice
 from vskd_stream.sources.ble.manager import Manager
@@ -14,6 +13,7 @@ from vskd_stream.sources.ble.patience import Patience
 from vskd_stream.sources.ble.radio import Backends
 from vskd_stream.sources.ble.steady import SteadyClock
 from vskd_stream.tally import Tally
+from vskd_stream.tools.record.harvest import Taker
 
 
 async def record(

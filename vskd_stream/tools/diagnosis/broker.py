@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vskd_stream.diagnosis.finding import Finding
+from vskd_stream.tools.diagnosis.finding import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vskd_stream.diagnosis.finding import Finding, Verdict
+from vskd_stream.tools.diagnosis.finding import Finding, Verdict
 
 _EARLIEST_YEAR = 2026
 """When this was written: a clock that shows less has lost its battery and found no server."""

@@ -14,9 +14,10 @@ from tests.brokers import Mosquitto, free_port
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, write_config
 from tests.test_bursts import over_bluetooth
-from vskd_stream import cli, doctor
-from vskd_stream.diagnosis.finding import Finding
+from vskd_stream import cli
 from vskd_stream.recording import Header, Message, write
+from vskd_stream.tools import doctor
+from vskd_stream.tools.diagnosis.finding import Finding
 
 PASSWORD = "correct-horse-battery"
 

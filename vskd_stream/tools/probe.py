@@ -19,9 +19,9 @@ import msgspec
 from vskd_stream.broker.connection import MAX_PACKET_BYTES
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.broker.link import Link
-from vskd_stream.diagnosis.broker import BrokerFacts
 from vskd_stream.errors import BrokerError
 from vskd_stream.publication import Publication
+from vskd_stream.tools.diagnosis.broker import BrokerFacts
 from vskd_stream.topics import doctor_topic, status_topic
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ import structlog
 from vskd_stream import __version__, config, logs
 from vskd_stream.broker.endpoint import Endpoint, endpoint_of
 from vskd_stream.errors import BrokerError, ConfigError, OptionError, RecordingError, VskdError
-from vskd_stream.record import mqtt
-from vskd_stream.record.harvest import Harvest, Taker
 from vskd_stream.recording import Header, Recorder
 from vskd_stream.settings import BluetoothDevice, RemoteBroker, Settings
 from vskd_stream.sources.mqtt import MqttReader
+from vskd_stream.tools.record import mqtt
+from vskd_stream.tools.record.harvest import Harvest, Taker
 
 Kind = Literal["mqtt", "bluetooth"]
 
@@ -131,7 +131,7 @@ async def _record(
                 begun()
             if devices:
                 # Who has no Bluetooth device does without D-Bus and a second of imports.
-                from vskd_stream.record import bluetooth
+                from vskd_stream.tools.record import bluetooth
 
                 _log.info("recording", bluetooth=[device.device for device in devices])
                 tasks.create_task(bluetooth.record(taker, devices))

@@ -13,10 +13,10 @@ from tests.test_devices import NOW_S, payload
 from vskd_stream import bundle
 from vskd_stream.broker.connection import Traffic
 from vskd_stream.devices import Devices
-from vskd_stream.liveness import HUNG_AFTER_S, Progress
-from vskd_stream.observe import Observer
 from vskd_stream.payloads import Origin
 from vskd_stream.settings import Settings
+from vskd_stream.supervision.liveness import HUNG_AFTER_S, Progress
+from vskd_stream.supervision.observe import Observer
 from vskd_stream.tally import Tally
 
 

@@ -11,8 +11,8 @@ from dbus_fast.aio import MessageBus
 
 from tests.ble.bluez import BlueZ, SystemBus
 from tests.ble.world import World
-from vskd_stream import bluez
-from vskd_stream.diagnosis.bluetooth import Adapter
+from vskd_stream.tools import bluez
+from vskd_stream.tools.diagnosis.bluetooth import Adapter
 
 _POLICY = """
 <busconfig>

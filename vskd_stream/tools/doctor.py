@@ -27,14 +27,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vskd_stream import bluez, bursts, config, probe, recording
+from vskd_stream import bursts, config, recording
 from vskd_stream.broker.endpoint import endpoint_of
-from vskd_stream.diagnosis import bluetooth, broker, host
-from vskd_stream.diagnosis.finding import Finding
 from vskd_stream.errors import BrokerError, ConfigError, DecodeError, VskdError
 from vskd_stream.settings import EmbeddedBroker, RemoteBroker, Settings
 from vskd_stream.sources.ble.transcript import is_notification
 from vskd_stream.sources.mqtt import MqttReader
+from vskd_stream.tools import bluez, probe
+from vskd_stream.tools.diagnosis import bluetooth, broker, host
+from vskd_stream.tools.diagnosis.finding import Finding
 
 if TYPE_CHECKING:
     from vskd_stream.broker.endpoint import Endpoint

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from vskd_stream import http
 from vskd_stream.errors import HttpError
-from vskd_stream.http import Address, Answer, HttpServer, is_literal_host
+from vskd_stream.supervision import http
+from vskd_stream.supervision.http import Address, Answer, HttpServer, is_literal_host
 
 PATIENCE_S = 30.0
 

@@ -4,11 +4,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.models import tiny_bundle
-from vskd_stream import bundle, offline, recording
+from vskd_stream import bundle, recording
 from vskd_stream.classify import Classifier
 from vskd_stream.recording import Message
 from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
+from vskd_stream.tools import offline
 
 SETTINGS = Settings.model_validate(
     {"gateway": "home", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}]}

@@ -18,9 +18,9 @@ from vskd_stream.broker.connection import MAX_PACKET_BYTES
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.broker.link import Link
 from vskd_stream.errors import BrokerError
-from vskd_stream.record.harvest import Taker
 from vskd_stream.recording import Message
 from vskd_stream.sources.mqtt import MqttReader
+from vskd_stream.tools.record.harvest import Taker
 
 if TYPE_CHECKING:
     from vskd_stream.broker._wire import Incoming
