@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import plot
+from tests.bench.load import BATCH_SAMPLES
 from tests.brokers import Mosquitto
 from tests.processes import DaemonProcess, write_config
 from vskd_stream import bundle, runtime
@@ -39,7 +40,9 @@ def rss_mb(pid: int) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-async def measure(phases: str, *, format_: str, model: str, scores: bool, together: bool) -> dict[str, Any]:
+async def measure(
+    phases: str, *, format_: str, model: str, scores: bool, together: bool, batch: int
+) -> dict[str, Any]:
     """Run it all once."""
     manifest = bundle.load(bundle.resolve(model)).manifest
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +62,8 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool, togeth
                     sys.executable, "-m", "tests.bench.load", "--port", str(broker.port), "--phases", phases,
                     "--format", format_, "--grid-hz", str(manifest.sampling_rate_hz),
                     "--window", str(manifest.window_samples), "--hop", str(manifest.hop_samples),
-                    *(["--together"] if together else []), stdout=asyncio.subprocess.PIPE,
+                    "--batch", str(batch), *(["--together"] if together else []),
+                    stdout=asyncio.subprocess.PIPE,
                 )  # fmt: skip
                 pids = {"daemon": daemon.process.pid, "broker": broker.pid, "load": load.pid}
                 seconds = sum(float(each.split("x")[1]) for each in phases.split(","))
@@ -90,6 +94,7 @@ async def measure(phases: str, *, format_: str, model: str, scores: bool, togeth
         "phases_wanted": phases,
         "watches": "together" if together else "each in its own phase",
         "format": format_,
+        "batch_samples": batch,
         **figures,
         **{name: share for name, share in shares.items() if share >= 0.002},
         "rss_before_mb": round(idle_mb, 1),
@@ -106,6 +111,7 @@ def main() -> None:
     parser.add_argument("--phases", help="in place of both: DEVICESxSECONDS, with commas between")
     parser.add_argument("--format", choices=("msgpack", "json"), default="msgpack")
     parser.add_argument("--model", default="wrist")
+    parser.add_argument("--batch", type=int, default=BATCH_SAMPLES, help="samples of a message, at 50 Hz")
     parser.add_argument("--together", action="store_true", help="all watches count from the same tick")
     parser.add_argument(
         "--write", type=Path, help="a JSON file for all that is measured; a drawing beside it"
@@ -125,6 +131,7 @@ def main() -> None:
             model=options.model,
             scores=not options.no_scores,
             together=options.together,
+            batch=options.batch,
         )
         runs.append(asyncio.run(run))
         print(json.dumps(runs[-1], indent=1), flush=True)

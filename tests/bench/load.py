@@ -3,7 +3,7 @@
 ``python -m tests.bench.load --port P --phases 1000x60``; prints one JSON object.
 
 Every watch has a phase of its own, as watches have that people switch on when they like: the tick that it
-begins with, and the moment within half a second at which its batches leave. Both are drawn from a seed.
+begins with, and the moment within a batch's time at which its batches leave. Both are drawn from a seed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 RATE_HZ = 50
 BATCH_SAMPLES = 25
-BATCH_S = BATCH_SAMPLES / RATE_HZ
+"""Of half a second, unless others are asked for."""
 _CONNECTIONS = 20
 _TAIL_S = 3.0
 _MOVEMENTS = 16
@@ -50,30 +50,36 @@ class Phase:
         devices, seconds = text.split("x")
         return cls(int(devices), float(seconds))
 
-    @property
-    def batches(self) -> int:
+    def batches(self, batch_s: float) -> int:
         """Of each device."""
-        return round(self.seconds / BATCH_S)
+        return round(self.seconds / batch_s)
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The watches' own phases."""
+    """The watches' own phases, and how much they send at once."""
 
     first_tick: NDArray[np.int64]
     """(devices,) what each counts its samples from."""
     moment_s: NDArray[np.float64]
     """(devices,) when in a batch's time each sends it."""
+    batch_samples: int = BATCH_SAMPLES
+
+    @property
+    def batch_s(self) -> float:
+        """Time that a batch holds."""
+        return self.batch_samples / RATE_HZ
 
     @classmethod
-    def of(cls, devices: int, *, together: bool, seed: int = 0) -> Fleet:
+    def of(cls, devices: int, *, together: bool, seed: int = 0, batch_samples: int = BATCH_SAMPLES) -> Fleet:
         """Random phases; ``together``: they count from the same tick, as if all told the same UTC.
 
         Then all windows end at the same moments, and become whole within the time of one batch.
         """
         rng = np.random.default_rng(seed)
         ticks = rng.integers(0, _LATEST_TICK, devices)
-        return cls(np.zeros_like(ticks) if together else ticks, rng.uniform(0.0, BATCH_S, devices))
+        moment_s = rng.uniform(0.0, batch_samples / RATE_HZ, devices)
+        return cls(np.zeros_like(ticks) if together else ticks, moment_s, batch_samples)
 
 
 @dataclass
@@ -99,7 +105,7 @@ class Load:
         for phase in phases:
             begun_s = due_s
             turns = list(_turns(self.fleet.moment_s[: phase.devices]))
-            for _ in range(phase.batches):
+            for _ in range(phase.batches(self.fleet.batch_s)):
                 for moment_s, devices in turns:
                     if (early_s := due_s + moment_s - time.monotonic()) > 0.0:
                         time.sleep(early_s)
@@ -109,7 +115,7 @@ class Load:
                         sockets[device % _CONNECTIONS].sendall(packet)
                     self.behind_s = max(self.behind_s, time.monotonic() - due_s - moment_s)
                 batch += 1
-                due_s += BATCH_S
+                due_s += self.fleet.batch_s
             spans.append((begun_s, due_s))
         time.sleep(_TAIL_S)
         for each in sockets:
@@ -153,7 +159,8 @@ class _Packets:
     def __init__(self, encode: Any, fleet: Fleet) -> None:
         self._encode = encode
         self._first_tick = fleet.first_tick.tolist()
-        self._acc = [[msgspec.Raw(encode(acc)) for acc in each] for each in _movements()]
+        self._acc = [[msgspec.Raw(encode(acc)) for acc in each] for each in _movements(fleet.batch_samples)]
+        self._batch_samples = fleet.batch_samples
         topics = [f"imu/d{device}/samples".encode() for device in range(len(self._first_tick))]
         self._topics = [len(topic).to_bytes(2, "big") + topic for topic in topics]
 
@@ -164,7 +171,7 @@ class _Packets:
                 "schema": 1,
                 "sequence": batch,
                 "sampling_rate_hz": float(RATE_HZ),
-                "first_tick": self._first_tick[device] + batch * BATCH_SAMPLES,
+                "first_tick": self._first_tick[device] + batch * self._batch_samples,
                 "tick_rate_hz": float(RATE_HZ),
                 "unit": "g",
                 "acc": acc[batch % len(acc)],
@@ -188,6 +195,7 @@ class Grid:
     rate_hz: float
     window: int
     hop: int
+    batch_samples: int = BATCH_SAMPLES
 
     @property
     def reach_s(self) -> float:
@@ -199,11 +207,11 @@ class Grid:
         last_needed_s = (end_sample - 1) / self.rate_hz + self.reach_s
         # The resampler takes what lies strictly before the newest sample.
         newest = math.floor(round(last_needed_s * RATE_HZ, 6)) + 1
-        return (newest - first_tick) // BATCH_SAMPLES
+        return (newest - first_tick) // self.batch_samples
 
     def windows(self, *, first_tick: int, batches: range) -> int:
         """How many windows an unbroken run of a watch's batches makes whole."""
-        begin_s = (first_tick + batches.start * BATCH_SAMPLES) / RATE_HZ
+        begin_s = (first_tick + batches.start * self.batch_samples) / RATE_HZ
         first = math.floor(round((begin_s + self.reach_s) * self.rate_hz, 6)) + 1
         end = -(-(first + self.window) // self.hop) * self.hop
         count = 0
@@ -212,31 +220,31 @@ class Grid:
         return count
 
 
-def _runs(phases: Sequence[Phase], device: int) -> Iterator[range]:
+def _runs(phases: Sequence[Phase], device: int, *, batch_s: float) -> Iterator[range]:
     """The unbroken runs of a device's batches."""
     begin = end = 0
     for phase in phases:
         if device < phase.devices:
-            end += phase.batches
+            end += phase.batches(batch_s)
         else:
             if begin < end:
                 yield range(begin, end)
-            begin = end = end + phase.batches
+            begin = end = end + phase.batches(batch_s)
     if begin < end:
         yield range(begin, end)
 
 
-def _movements() -> list[list[list[list[float]]]]:
-    """Eight seconds of a few steady movements, as batches."""
+def _movements(batch_samples: int) -> list[list[list[list[float]]]]:
+    """Sixteen batches of a few steady movements."""
     rng = np.random.default_rng(0)
-    t = np.arange(8 * RATE_HZ) / RATE_HZ
+    t = np.arange(16 * batch_samples) / RATE_HZ
     movements = []
     for number in range(_MOVEMENTS):
         strength, pace_hz = 0.1 + 0.05 * number, 1.0 + number % 4 / 4
         acc = rng.normal(0.0, 0.02, (len(t), 3)) + np.array([0.0, 0.2, 0.95])
         acc[:, 0] += strength * np.sin(2 * np.pi * pace_hz * t)
         acc[:, 2] += strength * np.cos(2 * np.pi * pace_hz * t)
-        movements.append(np.round(acc, 3).reshape(-1, BATCH_SAMPLES, 3).tolist())
+        movements.append(np.round(acc, 3).reshape(-1, batch_samples, 3).tolist())
     return movements
 
 
@@ -307,7 +315,7 @@ def summary(
     whole = sum(
         grid.windows(first_tick=tick, batches=run)
         for device, tick in enumerate(first_tick)
-        for run in _runs(phases, device)
+        for run in _runs(phases, device, batch_s=load.fleet.batch_s)
     )
     return {
         "phases": told,
@@ -327,17 +335,18 @@ def main() -> None:
     )
     parser.add_argument("--format", choices=("msgpack", "json"), default="msgpack")
     parser.add_argument("--together", action="store_true", help="all watches count from the same tick")
+    parser.add_argument("--batch", type=int, default=BATCH_SAMPLES, help="samples of a message")
     parser.add_argument("--grid-hz", type=float, default=20.0)
     parser.add_argument("--window", type=int, default=100)
     parser.add_argument("--hop", type=int, default=20)
     options = parser.parse_args()
     encode = msgspec.msgpack.encode if options.format == "msgpack" else msgspec.json.encode
     devices = max(phase.devices for phase in options.phases)
-    load = Load(encode, Fleet.of(devices, together=options.together))
+    load = Load(encode, Fleet.of(devices, together=options.together, batch_samples=options.batch))
     listener = load.listen(options.port)
     spans = load.send(options.port, options.phases)
     listener.shutdown(socket.SHUT_RDWR)
-    grid = Grid(options.grid_hz, options.window, options.hop)
+    grid = Grid(options.grid_hz, options.window, options.hop, options.batch)
     print(json.dumps(summary(load, options.phases, spans, grid=grid)))
 
 

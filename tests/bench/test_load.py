@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.bench import plot
-from tests.bench.load import BATCH_S, BATCH_SAMPLES, Fleet, Grid, Load, Phase, _Packets, _runs, _turns
+from tests.bench.load import Fleet, Grid, Load, Phase, _Packets, _runs, _turns
 from tests.bench.load import _packet as packet
 from tests.manifests import manifest
 from vskd_stream.broker import _wire
@@ -28,23 +28,27 @@ def messages(stream: bytes) -> list[_wire.Incoming]:
     return found
 
 
+@pytest.mark.parametrize("batch_samples", [25, 50])
 @pytest.mark.parametrize("encode", [msgspec.msgpack.encode, msgspec.json.encode])
-def test_a_watchs_batches_are_whole_and_follow_each_other(encode) -> None:
-    fleet = Fleet.of(3, together=False)
+def test_a_watchs_batches_are_whole_and_follow_each_other(encode, batch_samples) -> None:
+    fleet = Fleet.of(3, together=False, batch_samples=batch_samples)
     packets = _Packets(encode, fleet)
     stream = b"".join(packets.make(2, batch) for batch in range(20))
     batches = [decode(each.payload, device="d2")[0] for each in messages(stream)]
     assert [each.sequence for each in batches] == list(range(20))
-    assert all(len(each) == BATCH_SAMPLES for each in batches)
+    assert all(len(each) == batch_samples for each in batches)
     assert batches[0].t_s[0] == fleet.first_tick[2] / 50
     for before, after in pairwise(batches):
-        assert after.t_s[0] - before.t_s[0] == pytest.approx(BATCH_S)
+        assert after.t_s[0] - before.t_s[0] == pytest.approx(batch_samples / 50)
 
 
+@pytest.mark.parametrize("batch_samples", [25, 50])
 @pytest.mark.parametrize(("grid_hz", "window", "hop"), [(20.0, 100, 20), (50.0, 100, 25), (20.0, 40, 10)])
-def test_it_knows_which_windows_the_daemon_makes_of_a_watch_and_of_which_batch(grid_hz, window, hop) -> None:
-    grid = Grid(grid_hz, window, hop)
-    fleet = Fleet.of(10, together=False, seed=1)
+def test_it_knows_which_windows_the_daemon_makes_of_a_watch_and_of_which_batch(
+    grid_hz, window, hop, batch_samples
+) -> None:
+    grid = Grid(grid_hz, window, hop, batch_samples)
+    fleet = Fleet.of(10, together=False, seed=1, batch_samples=batch_samples)
     packets = _Packets(msgspec.msgpack.encode, fleet)
     for device, first_tick in enumerate(fleet.first_tick.tolist()):
         pipeline = Pipeline(
@@ -72,8 +76,8 @@ def test_everyone_has_a_turn_in_order() -> None:
 
 def test_a_phase_without_a_watch_breaks_its_run() -> None:
     phases = [Phase(2, 5.0), Phase(1, 5.0), Phase(2, 5.0)]
-    assert list(_runs(phases, 0)) == [range(30)]
-    assert list(_runs(phases, 1)) == [range(10), range(20, 30)]
+    assert list(_runs(phases, 0, batch_s=0.5)) == [range(30)]
+    assert list(_runs(phases, 1, batch_s=0.5)) == [range(10), range(20, 30)]
 
 
 def test_scores_are_found_however_they_were_read() -> None:
