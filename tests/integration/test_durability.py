@@ -391,7 +391,9 @@ async def test_an_outage_costs_updates_at_most_and_no_memory(tmp_path):
     assert told["dropped"] == {"outbox_full_update": told["made"] - told["arrived"]}
     assert told["dropped"]["outbox_full_update"] > 1000
     assert told["files_bytes"] < 2 * max_bytes + 1.5 * 2**20
-    assert told["memory"][-1] - told["memory"][10] < 100_000
+    # Its floor: what waits for the collector goes up and down by as much as is asked for here.
+    memory = told["memory"][10:]
+    assert min(memory[-20:]) - min(memory[:20]) < 50_000
 
 
 def configured(tmp_path: Path, model: Path, port: int, **keys: Any) -> Path:
