@@ -73,13 +73,7 @@ def teachers(experiment: Experiment, runs: Path) -> list[Student]:
                 raise FitError(f"teacher {runs / name} has another {what} than its student")
         if strangers := sorted(set(taught.split.train) - set(experiment.split.train)):
             raise FitError(f"teacher {runs / name} learned from {strangers}, from whom the student must not")
-        student = Student(
-            channels=taught.image.channels,
-            classes=len(taught.labels),
-            width=taught.student.width,
-            features=taught.student.features,
-            stem=taught.student.stem,
-        )
+        student = taught.student.network(channels=taught.image.channels, classes=len(taught.labels))
         task: nn.Module = Supervised(student, label_smoothing=0.0)
         restore(
             task,

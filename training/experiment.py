@@ -14,7 +14,7 @@ from training.collection import Collection
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, read, validated
-from training.student import Stem
+from training.student import Stem, Student
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
 
@@ -49,6 +49,12 @@ class StudentChoice(Frozen):
     # Left out of what a run is known by where it is what all runs had before there was a choice.
     stem: Stem = Field(default="wide", exclude_if=lambda stem: stem == "wide")
     """"narrow" for images of 32 pixels (``training.student``)."""
+
+    def network(self, *, channels: int, classes: int) -> Student:
+        """With fresh weights; of images with so many channels."""
+        return Student(
+            channels=channels, classes=classes, width=self.width, features=self.features, stem=self.stem
+        )
 
 
 class EnsembleChoice(Frozen):

@@ -36,13 +36,7 @@ _TOOLS = ("vskd-stream", "torch", "onnx", "onnxruntime", "numpy", "numba")
 def make_task(experiment: Experiment) -> Supervised:
     """The experiment's task with fresh weights, a function of the seed alone."""
     torch.manual_seed(experiment.seed)
-    student = Student(
-        channels=experiment.image.channels,
-        classes=len(experiment.labels),
-        width=experiment.student.width,
-        features=experiment.student.features,
-        stem=experiment.student.stem,
-    )
+    student = experiment.student.network(channels=experiment.image.channels, classes=len(experiment.labels))
     return Supervised(student, label_smoothing=experiment.fit.label_smoothing)
 
 

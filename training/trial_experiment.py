@@ -17,6 +17,7 @@ from training.experiment import Exportable, StudentChoice
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from training.virtual import Virtual
+from training.window_tcn import WindowTCN
 from vskd_stream.errors import ConfigError
 
 _RUN = r"^[a-z0-9][a-z0-9._+@-]{0,127}$"
@@ -40,6 +41,11 @@ class WindowTCNChoice(Frozen):
     kind: Literal["window-tcn"]
     width: int = Field(default=64, ge=4, le=1024)
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+
+    def network(self, *, channels: int, classes: int) -> WindowTCN:
+        """With fresh weights; however many channels the image has that it does not see."""
+        del channels
+        return WindowTCN(classes=classes, width=self.width, dropout=self.dropout)
 
 
 class TrialExperiment(Exportable):

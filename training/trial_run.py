@@ -21,7 +21,6 @@ from training.distill import Distillation
 from training.documents import read, validated
 from training.evaluate import Figures, measure
 from training.fit import Curve, fit, restore
-from training.student import Student
 from training.trial_experiment import TrialExperiment, WindowTCNChoice
 from training.trials import RandomTrials, as_windows
 from training.virtual import blends
@@ -43,10 +42,10 @@ class Outcome:
     truth: NDArray[np.int64]
     seconds: float
 
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """(t,) whether each trial was told rightly."""
-        return np.equal(self.answers, self.truth)
+
+def _truth(experiment: TrialExperiment, trials: Sequence[Trial]) -> NDArray[np.int64]:
+    """(t,) the trials' labels, in the order of the model's outputs."""
+    return np.array([experiment.labels.index(trial.label) for trial in trials], np.int64)
 
 
 def outputs(experiment: TrialExperiment, runs: Path) -> Path:
@@ -109,27 +108,17 @@ def testimony(
     lessons = teaching.load(
         outputs(experiment, runs), [trial.key for trial in test], classes=len(experiment.labels)
     )
-    truth = np.array([experiment.labels.index(trial.label) for trial in test], np.int64)
     return {
         "run": experiment.teacher.run,
         "outputs_sha256": _digest(experiment, runs).hex(),
-        "accuracy": float(np.mean(lessons.logits.argmax(1) == truth)),
+        "accuracy": float(np.mean(lessons.logits.argmax(1) == _truth(experiment, test))),
     }
 
 
 def make_network(experiment: TrialExperiment) -> Network:
     """What learns, with fresh weights that are a function of the seed alone."""
     torch.manual_seed(experiment.seed)
-    choice, classes = experiment.student, len(experiment.labels)
-    if isinstance(choice, WindowTCNChoice):
-        return WindowTCN(classes=classes, width=choice.width, dropout=choice.dropout)
-    return Student(
-        channels=experiment.image.channels,
-        classes=classes,
-        width=choice.width,
-        features=choice.features,
-        stem=choice.stem,
-    )
+    return experiment.student.network(channels=experiment.image.channels, classes=len(experiment.labels))
 
 
 def make_task(experiment: TrialExperiment, trials: Sequence[Trial], *, runs: Path) -> Distillation:
@@ -236,7 +225,7 @@ def judge(
     """The student on the trials that judge."""
     test = experiment.split.select(trials, "test")
     told = probabilities(student, as_windows(test, experiment.signal.window_samples), experiment)
-    truth = np.array([experiment.labels.index(trial.label) for trial in test], np.int64)
+    truth = _truth(experiment, test)
     answers = told.argmax(1)
     wrist = np.array(["wrist" in trial.placement for trial in test])
     return Outcome(

@@ -7,7 +7,6 @@ learned it can tell of any motion, as no camera's teacher can (``training.assist
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  the name everybody knows it by
 
 from training.teachers.temporal import Temporal
 
@@ -27,17 +26,12 @@ class WindowTCN(Temporal):
         super().__init__(inputs=_AXES, classes=classes, width=width, dropout=dropout)
 
     def maps(self, windows: Tensor) -> Tensor:
-        """(b, 3, n) windows to the last stage's (b, 4 width, 1, n / 4) maps."""
-        return F.relu(self.norm(self.blocks(self.stem(windows)))).unsqueeze(2)
+        """(b, 3, n) windows to the last stage's (b, 4 width, 1, n / 4) maps: as an image's, one row high."""
+        return super().maps(windows).unsqueeze(2)
 
     def embed(self, maps: Tensor) -> Tensor:
         """``maps`` to the (b, 300) tap, after its ReLU."""
-        return F.relu(self.tap(0.5 * (maps.mean((2, 3)) + maps.amax((2, 3)))))
-
-    def answer(self, tap: Tensor) -> Tensor:
-        """The tap to (b, classes) logits."""
-        logits: Tensor = self.head(self.dropout(tap))
-        return logits
+        return super().embed(maps.squeeze(2))
 
     def forward(self, windows: Tensor) -> Tensor:
         """(b, 3, n) windows to (b, classes) logits."""

@@ -83,7 +83,18 @@ class Temporal(nn.Module):
 
     def told(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        x = F.relu(self.norm(self.blocks(self.stem(x))))
-        x = 0.5 * (x.mean(2) + x.amax(2))
-        features = F.relu(self.tap(x))
-        return self.head(self.dropout(features)), features
+        features = self.embed(self.maps(x))
+        return self.answer(features), features
+
+    def maps(self, x: Tensor) -> Tensor:
+        """(b, inputs, frames) to the last stage's (b, 4 width, frames / 4) maps."""
+        return F.relu(self.norm(self.blocks(self.stem(x))))
+
+    def embed(self, maps: Tensor) -> Tensor:
+        """``maps`` to the (b, 300) tap, after its ReLU."""
+        return F.relu(self.tap(0.5 * (maps.mean(2) + maps.amax(2))))
+
+    def answer(self, tap: Tensor) -> Tensor:
+        """The tap to (b, classes) logits."""
+        logits: Tensor = self.head(self.dropout(tap))
+        return logits
