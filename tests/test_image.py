@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from tests.reference.gaf import gramian_angular_field
+from tests.reference.gaf import band, gramian_angular_field
 from vskd_stream.errors import ImageSpecError
 from vskd_stream.image import AXES, ImageSpec, encode, encode_batch
 
@@ -22,7 +22,7 @@ compiled = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="the com
 SPECS = {
     f"{method} {scaling}": {"method": method, "scaling": scaling, "range_g": range_g}
     for method in ("summation", "difference", "both")
-    for scaling, range_g in (("minmax", None), ("fixed", 1.5))
+    for scaling, range_g in (("minmax", None), ("fixed", 1.5), ("logistic", 1.5))
 }
 SHAPES = [(128, 64), (64, 64), (192, 64), (256, 64), (100, 64), (57, 13), (3, 2), (2, 2), (4, 2), (300, 128)]
 
@@ -64,8 +64,35 @@ def bits(image):
 def test_every_kind_of_window_agrees_with_the_definition(name, n, size):
     spec = ImageSpec(size=size, **SPECS[name])
     for kind, window in windows(n).items():
-        expected = gramian_angular_field(window, size=size, method=spec.method, range_g=spec.range_g)
+        expected = gramian_angular_field(
+            window, size=size, method=spec.method, scaling=spec.scaling, range_g=spec.range_g
+        )
         assert np.abs(encode(window, spec=spec) - expected).max() < 1e-6, kind
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "lags"), [(200, 200, 16), (128, 64, 8), (100, 64, 63), (57, 13, 1), (2, 2, 1)]
+)
+@pytest.mark.parametrize("name", SPECS)
+def test_the_band_is_what_lies_beside_the_diagonal_of_the_field(name, n, size, lags):
+    spec = ImageSpec(size=size, lags=lags, **SPECS[name])
+    assert spec.shape == (spec.channels, lags, size - lags)
+    for kind, window in windows(n).items():
+        field = gramian_angular_field(
+            window, size=size, method=spec.method, scaling=spec.scaling, range_g=spec.range_g
+        )
+        image = encode(window, spec=spec)
+        assert np.abs(image - band(field, lags)).max() < 1e-6, kind
+        assert np.array_equal(bits(encode_batch(window[None], spec=spec)[0]), bits(image))
+
+
+@given(window=arrays(np.float32, (AXES, 24), elements=st.integers(-512, 512).map(lambda i: i / 256)))
+@settings(max_examples=50, deadline=None)
+def test_only_logistic_scaling_tells_a_summation_which_way_up_the_wrist_is(window):
+    fixed, logistic = (ImageSpec(size=24, scaling=s, range_g=1.5) for s in ("fixed", "logistic"))
+    assert np.array_equal(encode(window, spec=fixed), encode(-window, spec=fixed))
+    if np.abs(window).max() > 0.01:
+        assert not np.array_equal(encode(window, spec=logistic), encode(-window, spec=logistic))
 
 
 @pytest.fixture(scope="module")
@@ -314,12 +341,16 @@ def test_an_out_for_another_number_of_windows_is_refused():
         ({"size": 1}, "greater than or equal to 2"),
         ({"size": 513}, "less than or equal to 512"),
         ({"size": 64, "method": "GASF"}, "'summation', 'difference' or 'both'"),
-        ({"size": 64, "scaling": "zscore"}, "'minmax' or 'fixed'"),
+        ({"size": 64, "scaling": "zscore"}, "'minmax', 'fixed' or 'logistic'"),
         ({"size": 64, "scaling": "fixed"}, "range_g is needed"),
         ({"size": 64, "range_g": 1.5}, "range_g is needed"),
         ({"size": 64, "scaling": "fixed", "range_g": 0.0}, "greater than or equal to 0.001"),
         ({"size": 64, "scaling": "fixed", "range_g": 65.0}, "less than or equal to 64"),
         ({"size": 64, "scaling": "fixed", "range_g": float("nan")}, "finite number"),
+        ({"size": 64, "scaling": "logistic"}, "range_g is needed"),
+        ({"size": 64, "lags": 0}, "greater than or equal to 1"),
+        ({"size": 64, "lags": 64}, "64 lags do not fit in a field of 64 segments"),
+        ({"size": 512, "lags": 257}, "less than or equal to 256"),
         ({"size": 64, "colour": "viridis"}, "Extra inputs are not permitted"),
     ],
 )

@@ -33,7 +33,7 @@ class Assistants:
         """Logits whose softmax at ``temperature`` is the mean of the members' softmax at ``temperature``.
 
         Args:
-            images: (b, channels, s, s) as the student sees them.
+            images: (b, channels, h, w) as the student sees them.
             windows: (b, 3, n) in g that they were made of.
             temperature: By which each answer is softened before the mean.
 

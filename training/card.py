@@ -88,7 +88,7 @@ def write_card(
         taught_by=experiment.taught_by,
         width="" if narrowed == 1.0 else f" of {narrowed:.3g} times the width",
         parameters=parameters(student) / 1e6,
-        multiply_adds=multiply_adds(student, channels=image.channels, size=image.size) / 1e6,
+        multiply_adds=multiply_adds(student, shape=image.shape) / 1e6,
         train=len(learned),
         validation=len(chose),
         validation_subjects=", ".join(chose),

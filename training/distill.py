@@ -108,7 +108,7 @@ class Distillation(nn.Module):
         """What a batch comes to: a scalar "loss", (b, classes) "logits", and each term.
 
         Args:
-            seen: By the student: (b, channels, s, s) images in [-1, 1], or ``windows``.
+            seen: By the student: (b, channels, h, w) images in [-1, 1], or ``windows``.
             labels: (b,) int64; of those ``UNKNOWN`` nothing is learned but what assistants say.
             trials: (b,) int64, rows of the lessons.
             windows: (b, 3, n) in g, of which the images were made.

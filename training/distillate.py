@@ -39,7 +39,7 @@ class Distillate(Supervised):
         """As ``Supervised``, with ``weight`` of the loss given to the divergence from what was told.
 
         Args:
-            images: (b, channels, s, s) in [-1, 1].
+            images: (b, channels, h, w) in [-1, 1].
             labels: (b,) int64.
             told: (b, classes) the teacher's probabilities; None: labels alone.
         """

@@ -55,7 +55,7 @@ def fit(
     """Teach ``task``, beginning where ``checkpoint`` stops if it exists.
 
     Args:
-        task: Called with images (b, channels, s, s) and labels (b,), answers with at least "loss" and
+        task: Called with images (b, channels, h, w) and labels (b,), answers with at least "loss" and
             "logits"; its parameters that require a gradient are learned.
         batches: The windows of an epoch; must depend on nothing but the epoch's number.
         settings: How long and how fast.

@@ -37,9 +37,9 @@ _BATCH = 16
 
 
 def float32_graph(student: Student, image: ImageSpec) -> bytes:
-    """The student as an ONNX graph: (batch, channels, s, s) float32 "image" to (batch, labels) "logits"."""
+    """The student as an ONNX graph: (batch, channels, h, w) float32 "image" to (batch, labels) "logits"."""
     student.eval()
-    example = torch.zeros(2, image.channels, image.size, image.size)
+    example = torch.zeros(2, *image.shape)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         exported, folded = Path(folder) / "exported.onnx", Path(folder) / "folded.onnx"
         # Not torch's newer exporter: it takes half a minute for the same nodes.
@@ -59,7 +59,7 @@ def float32_graph(student: Student, image: ImageSpec) -> bytes:
 
 
 def int8_graph(float32: bytes, images: NDArray[np.float32]) -> bytes:
-    """Quantise a graph; ``images`` (b, channels, s, s), of training windows, give the activations' ranges."""
+    """Quantise a graph; ``images`` (b, channels, h, w), of training windows, give the activations' ranges."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, quantised = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(float32)

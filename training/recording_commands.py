@@ -137,7 +137,7 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
         ],
         "seed": experiment.seed,
         "parameters": parameters(student),
-        "multiply_adds": multiply_adds(student, channels=image.channels, size=image.size),
+        "multiply_adds": multiply_adds(student, shape=image.shape),
         "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in _TOOLS},
         "processor": platform.machine(),
         "bundles": judged,

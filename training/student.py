@@ -91,14 +91,14 @@ class Student(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, images: Tensor) -> Tensor:
-        """(b, channels, s, s) images to the last stage's (b, 8 width, h, h) maps.
+        """(b, channels, h, w) images to the last stage's (b, 8 width, h', w') maps.
 
-        h is s / 32; after a narrow stem s / 16.
+        A side is a thirty-second of the image's, rounded up; after a narrow stem a sixteenth.
         """
         return cast("Tensor", self.blocks(self.stem(images)))
 
     def features(self, images: Tensor) -> Tensor:
-        """(b, channels, s, s) images to the (b, features) tap, after its ReLU."""
+        """(b, channels, h, w) images to the (b, features) tap, after its ReLU."""
         return self.embed(self.maps(images))
 
     def embed(self, maps: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Student(nn.Module):
         return cast("Tensor", self.head(tap))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(b, channels, s, s) images in [-1, 1] to (b, classes) logits."""
+        """(b, channels, h, w) images in [-1, 1] to (b, classes) logits."""
         return self.answer(self.features(images))
 
 
@@ -123,14 +123,14 @@ class Supervised(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """(b, channels, s, s) images and (b,) int64 labels to a scalar "loss" and (b, classes) "logits"."""
+        """(b, channels, h, w) images and (b,) int64 labels to a scalar "loss" and (b, classes) "logits"."""
         logits = self.student(images).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return {"loss": loss, "logits": logits}
 
 
-def multiply_adds(student: Student, *, channels: int, size: int) -> int:
-    """Multiplications with an addition that one (channels, size, size) image costs; no other arithmetic."""
+def multiply_adds(student: Student, *, shape: tuple[int, int, int]) -> int:
+    """Multiplications with an addition that an image of (channels, h, w) costs; no other arithmetic."""
     counted = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -144,7 +144,7 @@ def multiply_adds(student: Student, *, channels: int, size: int) -> int:
     was_training = student.training
     try:
         with torch.inference_mode():
-            student.eval()(torch.zeros(1, channels, size, size))
+            student.eval()(torch.zeros(1, *shape))
     finally:
         student.train(was_training)
         for hook in watched:

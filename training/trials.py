@@ -157,15 +157,12 @@ class RandomTrials:
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """``batches`` times what is learned from, labels (b,), numbers (b,) of trials, and their windows.
 
-        What is learned from are images (b, channels, s, s), whose array is reused, or the windows (b, 3, n).
+        What is learned from are images (b, channels, h, w), whose array is reused, or the windows (b, 3, n).
         """
         rng = np.random.default_rng([self._seed, number])
         count, total = len(self._labels), batches * batch_size
         order = np.concatenate([rng.permutation(count) for _ in range(-(-total // count))])
-        images = None
-        if self._image is not None:
-            size = self._image.size
-            images = np.empty((batch_size, self._image.channels, size, size), np.float32)
+        images = None if self._image is None else np.empty((batch_size, *self._image.shape), np.float32)
         for which in order[:total].reshape(batches, batch_size):
             read = stretch(self._pool, which, varied(batch_size, self._n, self._view, rng))
             windows = augment(read, self._n, self._augmentation, rng)

@@ -108,7 +108,7 @@ class RandomWindows:
     def epoch(
         self, number: int, *, batches: int, batch_size: int
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Images (b, channels, s, s) and labels (b,), ``batches`` times; each image array is reused."""
+        """Images (b, channels, h, w) and labels (b,), ``batches`` times; each image array is reused."""
         for _, images, labels in self.with_windows(number, batches=batches, batch_size=batch_size):
             yield images, labels
 
@@ -117,8 +117,7 @@ class RandomWindows:
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]]:
         """``epoch``, with the (b, 3, n) windows of which the images are before them."""
         rng = np.random.default_rng([self._seed, number])
-        size = self._image.size
-        images = np.empty((batch_size, self._image.channels, size, size), np.float32)
+        images = np.empty((batch_size, *self._image.shape), np.float32)
         for _ in range(batches):
             windows, labels = self.draw(rng, batch_size)
             yield windows, encode_batch(windows, spec=self._image, out=images), labels

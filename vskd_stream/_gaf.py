@@ -2,7 +2,8 @@
 
 Wang and Oates (2015). With x = cos(phi) and s = sin(phi) >= 0, the summation field
 cos(phi_i + phi_j) is x_i x_j - s_i s_j and the difference field sin(phi_i - phi_j) is
-s_i x_j - x_i s_j, so no arccos is ever taken.
+s_i x_j - x_i s_j, so no arccos is ever taken. The band holds what lies beside the diagonal, sheared upright:
+its row k has the pairs (t, t + k + 1).
 
 Types are checked by the two entries' signatures, shapes by ``_fit``: here that costs nothing, in
 Python as much as half the encoding. What is wrong then, ``image`` finds out.
@@ -17,8 +18,9 @@ from vskd_stream._jit import jit_for, jit_inline, jit_inner
 
 AXES = 3
 SUMMATION, DIFFERENCE, BOTH = 0, 1, 2
-MINMAX = 0.0
-"""In the place of ``range_g``: min-max scaling."""
+MINMAX, FIXED, LOGISTIC = 0, 1, 2
+WHOLE = 0
+"""In the place of ``lags``: the whole field, not its band."""
 
 # scikit-learn's bound, which pyts inherits: a smaller range counts as constant.
 _CONSTANT_RANGE = 10 * np.finfo(np.float64).eps
@@ -85,6 +87,25 @@ def _scale_fixed(
 
 
 @jit_inner
+def _scale_logistic(
+    means: NDArray[np.float64], range_g: float, x: NDArray[np.float32], s: NDArray[np.float32]
+) -> None:
+    # (1 + tanh(a / range)) / 2 is 1 / (1 + q), q = exp(-2 a / range). As above, in three passes; 1 - x is
+    # computed, not subtracted, so that s stays exact where x is next to 1.
+    for i in range(len(means)):
+        x[i] = -2.0 * abs(means[i]) / range_g
+    for i in range(len(means)):
+        s[i] = np.exp(x[i])
+    for i in range(len(means)):
+        q = s[i]
+        larger = _ONE / (_ONE + q)
+        smaller = q * larger
+        cosine, rest = (larger, smaller) if means[i] >= 0.0 else (smaller, larger)
+        x[i] = cosine
+        s[i] = np.sqrt(rest * (_ONE + cosine))
+
+
+@jit_inner
 def _summation(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
     for i in range(len(x)):
         xi, si = x[i], s[i]
@@ -98,6 +119,24 @@ def _difference(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[n
         xi, si = x[i], s[i]
         for j in range(len(x)):
             image[i, j] = si * x[j] - xi * s[j]
+
+
+@jit_inner
+def _summation_band(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+    lags, width = image.shape
+    for k in range(lags):
+        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
+        for t in range(width):
+            image[k, t] = x[t] * later_x[t] - s[t] * later_s[t]
+
+
+@jit_inner
+def _difference_band(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+    lags, width = image.shape
+    for k in range(lags):
+        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
+        for t in range(width):
+            image[k, t] = s[t] * later_x[t] - x[t] * later_s[t]
 
 
 @jit_inline
@@ -117,15 +156,22 @@ def _scratch(size: int) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArr
 
 
 @jit_inner
-def _fit(window_shape: tuple[int, int], image_shape: tuple[int, int, int], size: int, method: int) -> bool:
+def _fit(
+    window_shape: tuple[int, int], image_shape: tuple[int, int, int], size: int, lags: int, method: int
+) -> bool:
     channels = 2 * AXES if method == BOTH else AXES
-    return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, size, size)
+    height, width = (size, size) if lags == WHOLE else (lags, size - lags)
+    return (
+        window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
+    )
 
 
 @jit_inline
 def _encode(
     window: NDArray[np.float32],
+    lags: int,
     method: int,
+    scaling: int,
     range_g: float,
     image: NDArray[np.float32],
     scratch: tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]],
@@ -133,40 +179,72 @@ def _encode(
     means, x, s = scratch
     for axis in range(AXES):
         _piecewise_aggregate(window[axis], len(means), means)
-        if range_g == MINMAX:
+        if scaling == MINMAX:
             _scale_minmax(means, x, s)
-        else:
+        elif scaling == FIXED:
             _scale_fixed(means, range_g, x, s)
-        if method == DIFFERENCE:
-            _difference(x, s, image[axis])
         else:
-            _summation(x, s, image[axis])
-        if method == BOTH:
-            _difference(x, s, image[AXES + axis])
+            _scale_logistic(means, range_g, x, s)
+        second = axis + AXES if method == BOTH else axis
+        if method != DIFFERENCE:
+            if lags == WHOLE:
+                _summation(x, s, image[axis])
+            else:
+                _summation_band(x, s, image[axis])
+        if method != SUMMATION:
+            if lags == WHOLE:
+                _difference(x, s, image[second])
+            else:
+                _difference_band(x, s, image[second])
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
 @jit_for(
-    "boolean(Array(float32, 2, 'C', readonly=True), int64, int64, float64, float32[:, :, ::1])", nogil=False
+    "boolean(Array(float32, 2, 'C', readonly=True), int64, int64, int64, int64, float64, float32[:, :, ::1])",
+    nogil=False,
 )
 def encode_window(
-    window: NDArray[np.float32], size: int, method: int, range_g: float, image: NDArray[np.float32]
+    window: NDArray[np.float32],
+    size: int,
+    lags: int,
+    method: int,
+    scaling: int,
+    range_g: float,
+    image: NDArray[np.float32],
 ) -> bool:
-    """Encode (3, n) into (3 or 6, size, size); False, and nothing written, where shapes do not fit."""
-    if not _fit(window.shape, image.shape, size, method):
+    """Encode (3, n) into an image; False, and nothing written, where shapes do not fit.
+
+    Args:
+        window: Acceleration in g.
+        size: Segments to which each axis is reduced.
+        lags: WHOLE for the (3 or 6, size, size) field; else its (3 or 6, lags, size - lags) band.
+        method: SUMMATION, DIFFERENCE or BOTH.
+        scaling: MINMAX, FIXED or LOGISTIC.
+        range_g: Of the last two.
+        image: Written to.
+    """
+    if not _fit(window.shape, image.shape, size, lags, method):
         return False
-    _encode(window, method, range_g, image, _scratch(size))
+    _encode(window, lags, method, scaling, range_g, image, _scratch(size))
     return True
 
 
-@jit_for("boolean(Array(float32, 3, 'C', readonly=True), int64, int64, float64, float32[:, :, :, ::1])")
+@jit_for(
+    "boolean(Array(float32, 3, 'C', readonly=True), int64, int64, int64, int64, float64, float32[:, :, :, ::1])"
+)
 def encode_windows(
-    windows: NDArray[np.float32], size: int, method: int, range_g: float, images: NDArray[np.float32]
+    windows: NDArray[np.float32],
+    size: int,
+    lags: int,
+    method: int,
+    scaling: int,
+    range_g: float,
+    images: NDArray[np.float32],
 ) -> bool:
-    """Encode (b, 3, n) into (b, 3 or 6, size, size); False, and nothing written, where shapes do not fit."""
-    if len(windows) != len(images) or not _fit(windows.shape[1:], images.shape[1:], size, method):
+    """Encode (b, 3, n) into b images; otherwise as ``encode_window``."""
+    if len(windows) != len(images) or not _fit(windows.shape[1:], images.shape[1:], size, lags, method):
         return False
     scratch = _scratch(size)
     for b in range(len(windows)):
-        _encode(windows[b], method, range_g, images[b], scratch)
+        _encode(windows[b], lags, method, scaling, range_g, images[b], scratch)
     return True

@@ -54,9 +54,9 @@ class Classifier:
             outputs = [_Tensor(o.name, o.type, o.shape) for o in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise self._refusal(f"onnxruntime does not take the graph ({_first_line(error)})") from error
-        self._input = self._only("input", inputs, shape=(image.channels, image.size, image.size))
+        self._input = self._only("input", inputs, shape=image.shape)
         self._output = self._only("output", outputs, shape=(len(bundle.manifest.labels),))
-        self._images = np.empty((MAX_BATCH, image.channels, image.size, image.size), np.float32)
+        self._images = np.empty((MAX_BATCH, *image.shape), np.float32)
         self._check(bundle.golden)
 
     def classify(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:

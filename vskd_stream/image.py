@@ -1,8 +1,10 @@
 """Window → image: the Gramian Angular Field of each axis, stacked as channels.
 
 Wang and Oates, "Encoding Time Series as Images" (2015), as VSKD uses it (arXiv 2112.01849); the
-reduction to ``size`` is the piecewise aggregate of pyts. This file allocates and refuses, the
-kernels in ``_gaf`` loop.
+reduction to ``size`` is the piecewise aggregate of pyts. The band is the field in coordinates of time and
+lag, as the close returns plot has them for recurrence (Mindlin and Gilmore 1992): it keeps every sample
+where the whole field of as many pixels must average them. This file allocates and refuses, the kernels in
+``_gaf`` loop.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ AXES = _gaf.AXES
 
 _FLOAT32 = np.dtype(np.float32)
 _METHODS = {"summation": _gaf.SUMMATION, "difference": _gaf.DIFFERENCE, "both": _gaf.BOTH}
+_SCALINGS = {"minmax": _gaf.MINMAX, "fixed": _gaf.FIXED, "logistic": _gaf.LOGISTIC}
 
 
 class ImageSpec(BaseModel):
@@ -28,25 +31,39 @@ class ImageSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Annotated[int, Field(ge=2, le=512)]
-    """Height and width in pixels; at most the window's number of samples."""
+    """Segments to which a window is reduced, at most its number of samples: the field's sides in pixels."""
     method: Literal["summation", "difference", "both"] = "summation"
     """Which field; "both" stacks three summation channels over three difference channels."""
-    scaling: Literal["minmax", "fixed"] = "minmax"
+    scaling: Literal["minmax", "fixed", "logistic"] = "minmax"
     """"minmax": per window and axis to [-1, 1], as the paper. "fixed": tanh(acc / range_g), which
-    keeps amplitude and gravity."""
+    keeps amplitude and gravity, but for its sign: the summation field of -x is that of x. "logistic":
+    (1 + tanh(acc / range_g)) / 2, in [0, 1], where the sign is kept as well."""
     range_g: Annotated[float, Field(ge=0.001, le=64.0)] | None = None
     """The acceleration in g that "fixed" maps to tanh(1) = 0.76; absent for "minmax"."""
+    # Left out where it is what all images had before there was a choice.
+    lags: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, exclude_if=lambda lags: lags is None)
+    """Absent: the whole field. Else the band of so many lags beside its diagonal, sheared upright: the pixel
+    in row k and column t holds the segments t and t + k + 1."""
 
     @model_validator(mode="after")
-    def _range_fits_scaling(self) -> Self:
-        if (self.scaling == "fixed") != (self.range_g is not None):
-            raise ValueError('range_g is needed for scaling "fixed", and for nothing else')
+    def _consistent(self) -> Self:
+        if (self.scaling == "minmax") != (self.range_g is None):
+            raise ValueError('range_g is needed for scaling "fixed" or "logistic", and for nothing else')
+        if self.lags is not None and self.lags >= self.size:
+            raise ValueError(f"{self.lags} lags do not fit in a field of {self.size} segments")
         return self
 
     @property
     def channels(self) -> int:
         """3, or 6 for "both"."""
         return 2 * AXES if self.method == "both" else AXES
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """An image's (channels, height, width)."""
+        if self.lags is None:
+            return self.channels, self.size, self.size
+        return self.channels, self.lags, self.size - self.lags
 
 
 def encode(
@@ -58,7 +75,7 @@ def encode(
         window: (3, n) float32, C-contiguous, acceleration in g, n >= spec.size. Finite: a NaN makes
             NaN of its pixel's row and column at least, never an error.
         spec: How to encode.
-        out: (spec.channels, size, size) float32, C-contiguous, to write into; made if absent.
+        out: ``spec.shape`` float32, C-contiguous, to write into; made if absent.
 
     Returns:
         ``out``; values in [-1, 1], give or take float32 rounding (3e-7).
@@ -67,13 +84,11 @@ def encode(
         ImageSpecError: The window or ``out`` does not fit ``spec``; nothing was written.
     """
     if out is None:
-        out = np.empty((spec.channels, spec.size, spec.size), np.float32)
+        out = np.empty(spec.shape, np.float32)
     # The kernel's signature refuses other types as well, yet numba mixes up byte orders once it has met
     # an unaligned array.
     try:
-        fit = window.dtype == _FLOAT32 and _gaf.encode_window(
-            window, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out
-        )
+        fit = window.dtype == _FLOAT32 and _gaf.encode_window(window, *_arguments(spec), out)
     except TypeError:
         fit = False
     if not fit:
@@ -84,18 +99,27 @@ def encode(
 def encode_batch(
     windows: NDArray[np.float32], *, spec: ImageSpec, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Encode (b, 3, n) windows into (b, channels, size, size), without the GIL; otherwise as ``encode``."""
+    """Encode (b, 3, n) windows into (b, *spec.shape), without the GIL; otherwise as ``encode``."""
     if out is None:
-        out = np.empty((*windows.shape[:1], spec.channels, spec.size, spec.size), np.float32)
+        out = np.empty((*windows.shape[:1], *spec.shape), np.float32)
     try:
-        fit = windows.dtype == _FLOAT32 and _gaf.encode_windows(
-            windows, spec.size, _METHODS[spec.method], spec.range_g or _gaf.MINMAX, out
-        )
+        fit = windows.dtype == _FLOAT32 and _gaf.encode_windows(windows, *_arguments(spec), out)
     except TypeError:
         fit = False
     if not fit:
         raise _misfit(windows, form="(b, 3, n)", spec=spec, out=out)
     return out
+
+
+def _arguments(spec: ImageSpec) -> tuple[int, int, int, int, float]:
+    """What the kernels are told of a spec: size, lags, method, scaling and range."""
+    return (
+        spec.size,
+        spec.lags or _gaf.WHOLE,
+        _METHODS[spec.method],
+        _SCALINGS[spec.scaling],
+        spec.range_g or 0.0,
+    )
 
 
 def _misfit(
@@ -112,7 +136,7 @@ def _misfit(
             f"{samples} samples are fewer than the image's {spec.size} pixels: "
             "use a longer window or a smaller image"
         )
-    shape = (*batch, spec.channels, spec.size, spec.size)
+    shape = (*batch, *spec.shape)
     return ImageSpecError(
         f"out must be writable C-contiguous float32 of the shape {shape}, not {_layout(out)} of {out.shape}"
     )

@@ -16,10 +16,11 @@ def piecewise_aggregate(series: Floats, size: int) -> Floats:
     return np.array([series[a:b].mean() for a, b in pairwise(bounds)])
 
 
-def cosines(means: Floats, range_g: float | None) -> Floats:
-    """To [-1, 1]: tanh of a fixed range, or min-max without one (a constant series goes to -1)."""
+def cosines(means: Floats, scaling: str, range_g: float | None) -> Floats:
+    """To [-1, 1]: tanh of a range, its upper half, or min-max (a constant series goes to -1)."""
     if range_g is not None:
-        return np.asarray(np.tanh(means / range_g))
+        cosine = np.tanh(means / range_g)
+        return np.asarray({"fixed": cosine, "logistic": (1.0 + cosine) / 2.0}[scaling])
     extent = float(np.ptp(means))
     if extent < 10 * np.finfo(np.float64).eps:
         extent = 1.0
@@ -27,14 +28,25 @@ def cosines(means: Floats, range_g: float | None) -> Floats:
 
 
 def gramian_angular_field(
-    window: NDArray[np.float32], *, size: int, method: str, range_g: float | None
+    window: NDArray[np.float32], *, size: int, method: str, scaling: str, range_g: float | None
 ) -> Floats:
-    """(3, n) to (3 or 6, size, size); ``range_g`` None is min-max scaling."""
+    """(3, n) to (3 or 6, size, size)."""
     angles = [
-        np.arccos(cosines(piecewise_aggregate(axis.astype(np.float64), size), range_g)) for axis in window
+        np.arccos(cosines(piecewise_aggregate(axis.astype(np.float64), size), scaling, range_g))
+        for axis in window
     ]
     summation = [np.cos(phi[:, None] + phi[None, :]) for phi in angles]
     difference = [np.sin(phi[:, None] - phi[None, :]) for phi in angles]
     return np.stack(
         {"summation": summation, "difference": difference, "both": summation + difference}[method]
     )
+
+
+def band(field: Floats, lags: int) -> Floats:
+    """What lies beside a (c, size, size) field's diagonal: (c, lags, size - lags), pixel by pixel."""
+    channels, size, _ = field.shape
+    sheared = np.empty((channels, lags, size - lags))
+    for k in range(lags):
+        for t in range(size - lags):
+            sheared[:, k, t] = field[:, t, t + k + 1]
+    return sheared

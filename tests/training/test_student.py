@@ -49,7 +49,7 @@ def test_a_narrow_stem_leaves_half_of_a_small_image() -> None:
 def test_multiply_adds_are_those_counted_by_hand() -> None:
     # Of images of 224 pixels in 3 channels with 1000 labels torchvision's ResNet18 costs 1,814,073,344.
     whole = Student(channels=3, classes=1000, features=512)
-    assert multiply_adds(whole, channels=3, size=224) == 1_814_073_344 + 512 * 512
+    assert multiply_adds(whole, shape=(3, 224, 224)) == 1_814_073_344 + 512 * 512
     small = Student(channels=6, classes=18, width=16, stem="narrow").train()
-    assert multiply_adds(small, channels=6, size=32) == 8_915_736
+    assert multiply_adds(small, shape=(6, 32, 32)) == 8_915_736
     assert small.training

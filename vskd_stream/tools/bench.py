@@ -130,7 +130,7 @@ def measure(bundle: Bundle, *, turns: int = 41) -> Figures:
     best = choose(tried)
     decode_us, cut_us, decide_us, memory_kib = _ways(bundle)
     spec = bundle.manifest.image
-    images = np.empty((MAX_BATCH, spec.channels, spec.size, spec.size), np.float32)
+    images = np.empty((MAX_BATCH, *spec.shape), np.float32)
     copy = images.copy()
     image_us = _median_us(lambda: encode_batch(windows, spec=spec, out=images), turns) / MAX_BATCH
     hop_s = bundle.manifest.hop_samples / bundle.manifest.sampling_rate_hz
