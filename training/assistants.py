@@ -14,11 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.student import Student
+from training.networks import Network
 from training.window_tcn import WindowTCN
-
-Network = Student | WindowTCN
-"""What learns from trials: a student reads images, the other the windows that they are made of."""
 
 
 class Assistants:

@@ -41,6 +41,13 @@ def temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float
     return float(np.exp(0.5 * (low + high)))
 
 
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(w, labels) probabilities of logits."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    probabilities: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
 def unknown_below(
     won: NDArray[np.int64], probabilities: NDArray[np.floating], labels: Sequence[str], *, share: float
 ) -> dict[str, float]:

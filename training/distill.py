@@ -14,9 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from training import losses
-from training.assistants import Assistants, Network
+from training.assistants import Assistants
 from training.comparators import contrast, features, logits, relations
 from training.methods import Method, Term
+from training.networks import Network
 from training.teaching import Lessons, TeacherError
 from training.trials import UNKNOWN
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from training.fit import FitError
 from training.losses import soft_target
-from training.student import Student, Supervised
+from training.networks import Network
+from training.supervised import Supervised
 from vskd_stream.bundle import load, resolve
 from vskd_stream.classify import Classifier
 
@@ -29,7 +30,7 @@ class Distillate(Supervised):
     """Labels, and the probabilities of a teacher that is not here."""
 
     def __init__(
-        self, student: Student, *, label_smoothing: float, weight: float, temperature: float
+        self, student: Network, *, label_smoothing: float, weight: float, temperature: float
     ) -> None:
         super().__init__(student, label_smoothing=label_smoothing)
         self._weight = weight

@@ -1,4 +1,4 @@
-"""Finished students teach another one: their mean answer, softened, stands beside the labels.
+"""Finished networks teach a student: their mean answer, softened, stands beside the labels.
 
 Hinton, Vinyals and Dean (2015). What is shipped costs what one student costs.
 """
@@ -9,13 +9,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
 from torch import Tensor, nn
 
-from training.experiment import EnsembleChoice, Experiment
+from training.assistants import Assistants
+from training.experiment import EnsembleChoice, Experiment, WindowTCNChoice
 from training.fit import FitError, restore
-from training.student import Student, Supervised
+from training.losses import soft_target
+from training.networks import Network
+from training.supervised import Supervised
 
 RECORD = "experiment.json"
 """In a run's folder: what it learned, for whoever learns from it."""
@@ -26,28 +27,31 @@ class Taught(Supervised):
 
     def __init__(
         self,
-        student: Student,
-        teachers: Sequence[Student],
+        student: Network,
+        teachers: Sequence[Network],
         *,
         label_smoothing: float,
         weight: float,
         temperature: float,
     ) -> None:
         super().__init__(student, label_smoothing=label_smoothing)
-        # In a plain list: their weights are no part of what is learned, nor of its checkpoints.
-        self._teachers = [teacher.eval().requires_grad_(requires_grad=False) for teacher in teachers]
+        self._teachers = Assistants(teachers)
         self._weight = weight
         self._temperature = temperature
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """As ``Supervised``, with ``weight`` of the loss given to the divergence from the teachers."""
+    def forward(self, images: Tensor, labels: Tensor, windows: Tensor | None = None) -> dict[str, Tensor]:
+        """As ``Supervised``, with ``weight`` of the loss given to the divergence from the teachers.
+
+        Args:
+            images: (b, channels, h, w) in [-1, 1].
+            labels: (b,) int64.
+            windows: (b, 3, n) in g that the images are of; None: labels alone.
+        """
         result = super().forward(images, labels)
-        with torch.no_grad():
-            soft = torch.stack(
-                [(teacher(images).float() / self._temperature).softmax(1) for teacher in self._teachers]
-            ).mean(0)
-        told = (result["logits"] / self._temperature).log_softmax(1)
-        divergence = F.kl_div(told, soft, reduction="batchmean") * self._temperature**2
+        if windows is None:
+            return result
+        told = self._teachers.ask(images, windows, temperature=self._temperature)
+        divergence = soft_target(result["logits"], told, self._temperature)
         return result | {"loss": (1.0 - self._weight) * result["loss"] + self._weight * divergence}
 
 
@@ -58,8 +62,8 @@ def record(experiment: Experiment, run: Path) -> None:
     (run / RECORD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def teachers(experiment: Experiment, runs: Path) -> list[Student]:
-    """The finished students that the experiment names; ``FitError`` if one is not there or does not fit."""
+def teachers(experiment: Experiment, runs: Path) -> list[Network]:
+    """The finished networks that the experiment names; ``FitError`` if one is not there or does not fit."""
     found = []
     choice = experiment.teacher
     for name in choice.runs if isinstance(choice, EnsembleChoice) else ():
@@ -68,7 +72,8 @@ def teachers(experiment: Experiment, runs: Path) -> list[Student]:
         except (OSError, ValueError) as error:
             raise FitError(f"teacher {runs / name} cannot be read ({error}): train it first") from error
         taught = type(experiment).model_validate(document["experiment"])
-        for what in ("labels", "image", "signal"):
+        same = ["labels", "signal"] + ([] if isinstance(taught.student, WindowTCNChoice) else ["image"])
+        for what in same:
             if getattr(taught, what) != getattr(experiment, what):
                 raise FitError(f"teacher {runs / name} has another {what} than its student")
         if strangers := sorted(set(taught.split.train) - set(experiment.split.train)):

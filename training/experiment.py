@@ -15,6 +15,7 @@ from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, read, validated
 from training.student import Stem, Student
+from training.window_tcn import WindowTCN
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
 
@@ -57,12 +58,28 @@ class StudentChoice(Frozen):
         )
 
 
+class WindowTCNChoice(Frozen):
+    """A network on the window itself, in the student's place: to teach, not to ship."""
+
+    kind: Literal["window-tcn"]
+    width: int = Field(default=64, ge=4, le=1024)
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+
+    def network(self, *, channels: int, classes: int) -> WindowTCN:
+        """With fresh weights; however many channels the image has that it does not see."""
+        del channels
+        return WindowTCN(classes=classes, width=self.width, dropout=self.dropout)
+
+
+NetworkChoice = StudentChoice | WindowTCNChoice
+
+
 class EnsembleChoice(Frozen):
     """Finished runs whose mean answer is learned from as well (``training.ensemble``)."""
 
     runs: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
-    """Their folders, in the one that keeps all runs; same labels, images and windows, and nobody in them
-    from whom this one must not learn."""
+    """Their folders, in the one that keeps all runs; same labels and windows, if they read images the same
+    ones, and nobody in them from whom this one must not learn."""
     weight: float = Field(default=0.7, ge=0.0, le=1.0)
     """Of what they say; the rest is the labels'."""
     temperature: float = Field(default=2.0, ge=0.1, le=100.0)
@@ -206,8 +223,14 @@ class Experiment(Exportable):
 
     dataset: Collection
     split: SubjectSplit
-    student: StudentChoice = StudentChoice()
+    student: NetworkChoice = StudentChoice()
     teacher: EnsembleChoice | BundleChoice | None = None
+
+    @model_validator(mode="after")
+    def _only_students_are_taught(self) -> Self:
+        if self.teacher and isinstance(self.student, WindowTCNChoice):
+            raise ValueError("a window-tcn teaches and is not taught: leave out teacher")
+        return self
 
     @property
     def coarse(self) -> dict[str, str]:

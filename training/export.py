@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training.augment import Augmentation
 from training.bundling import write_bundle
-from training.calibrate import coarse_unknown_below, temperature, unknown_below
+from training.calibrate import coarse_unknown_below, softmax, temperature, unknown_below
 from training.card import write_card
 from training.datasets import Recording
 from training.evaluate import Judgement, Predictions, coarse_level, judge, predict, running_means, vote
@@ -231,10 +231,3 @@ def golden_windows(predictions: Predictions, count: int) -> NDArray[np.float32]:
     spread = np.linspace(0, len(chosen) - 1, count).round().astype(int)
     goldens: NDArray[np.float32] = windows[np.array(chosen)[spread]]
     return goldens
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(w, labels) probabilities of logits."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    probabilities: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
-    return probabilities

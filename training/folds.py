@@ -19,22 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
-from training.calibrate import temperature
+from training.calibrate import softmax, temperature
 from training.collection import Collection
 from training.datasets import Recording
 from training.datasets.splits import Side
 from training.documents import Frozen, problems_named, read
 from training.evaluate import Figures, coarse_level, measure, predict, summed
 from training.experiment import Experiment
-from training.export import softmax
-from training.graph import INPUT, OUTPUT, float32_graph
-from training.student import Student
+from training.networks import Network, told
 from training.windows import Stretch, cut
-from vskd_stream import _ort
 from vskd_stream.errors import ConfigError
-from vskd_stream.image import encode_batch
 
-Train = Callable[[Experiment, Path, Path], Student]
+Train = Callable[[Experiment, Path, Path], Network]
 """Teach an experiment's student on the data in a folder, or finish that; the run's folder keeps it."""
 
 
@@ -269,15 +265,11 @@ def _outcome(experiment: Experiment, folder: Path, *, data: Path, train: Train) 
     return outcome
 
 
-def test(experiment: Experiment, student: Student, recordings: Sequence[Recording]) -> Outcome:
+def test(experiment: Experiment, network: Network, recordings: Sequence[Recording]) -> Outcome:
     """Judge on the test subjects, in the classes that were learned; validation chooses the temperature."""
-    session = _ort.open_session(float32_graph(student, experiment.image), threads=experiment.fit.threads)
 
     def logits(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = session.run(
-            [OUTPUT], {INPUT: encode_batch(windows, spec=experiment.image)}
-        )[0]
-        return answer
+        return told(network, windows, image=experiment.image)[0]
 
     learned = {each.label for each in experiment.split.select(recordings, "train")}
 

@@ -17,19 +17,19 @@ from training.card import smoothing_of
 from training.distillate import Distillate
 from training.ensemble import Taught
 from training.evaluate import Judgement, table
-from training.experiment import BundleChoice, Experiment
+from training.experiment import BundleChoice, Experiment, WindowTCNChoice
 from training.export import PRECISIONS, bundle_path, export, material
-from training.fit import Batches, fit, restore
-from training.student import Student, Supervised, multiply_adds, parameters
+from training.fit import Batches, FitError, fit, restore
+from training.networks import Network, told
+from training.student import Student, multiply_adds, parameters
+from training.supervised import Supervised
 from training.trial_run import write
 from training.windows import RandomWindows, cut
 from vskd_stream.errors import ConfigError
-from vskd_stream.image import encode_batch
 
 Say = Callable[[str], None]
 
 _WATCHED_WINDOWS = 1500
-_WATCHED_BATCH = 64
 _TOOLS = ("vskd-stream", "torch", "onnx", "onnxruntime", "numpy", "numba")
 
 
@@ -40,13 +40,13 @@ def make_task(experiment: Experiment) -> Supervised:
     return Supervised(student, label_smoothing=experiment.fit.label_smoothing)
 
 
-def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say) -> Student:
+def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say) -> Network:
     """Teach the experiment's student; ``run`` keeps the checkpoint. ``runs`` holds its teachers' runs."""
     recordings = experiment.recordings(data)
     supply = RandomWindows(
         experiment.split.select(recordings, "train"),
         signal=experiment.signal,
-        image=experiment.image,
+        image=None if isinstance(experiment.student, WindowTCNChoice) else experiment.image,
         augmentation=experiment.augmentation,
         seed=experiment.seed,
         weights=experiment.dataset.weights,
@@ -55,17 +55,15 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
     windows = np.concatenate([stretch.windows for stretch in stretches])
     labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
     watched = slice(None, None, max(1, len(windows) // _WATCHED_WINDOWS))
-    images = torch.from_numpy(encode_batch(np.ascontiguousarray(windows[watched]), spec=experiment.image))
+    watched_windows = np.ascontiguousarray(windows[watched])
     task, batches = lessons(experiment, supply, runs=runs)
     ensemble.record(experiment, run)
 
     def watch() -> str:
         # For the reader of the log only: the last epoch is taken, whatever this says.
-        task.eval()
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            parts = torch.split(images, _WATCHED_BATCH)
-            answers = torch.cat([task.student(part).argmax(1) for part in parts]).numpy()
-        return f"  validation {np.mean(answers == labels[watched]):.4f}"
+        with torch.autocast("cpu", torch.bfloat16):
+            answers, _ = told(task.student, watched_windows, image=experiment.image)
+        return f"  validation {np.mean(answers.argmax(1) == labels[watched]):.4f}"
 
     fit(
         task,
@@ -90,7 +88,9 @@ def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tup
     smoothing = experiment.fit.label_smoothing
     if not isinstance(choice, BundleChoice):
         taught = Taught(task.student, ensemble.teachers(experiment, runs), label_smoothing=smoothing, **how)
-        return taught, lambda epoch: supply.epoch(epoch, **length)
+        return taught, lambda epoch: (
+            (images, labels, windows) for windows, images, labels in supply.with_windows(epoch, **length)
+        )
     classify = distillate.teacher(experiment, choice).classify
     return Distillate(task.student, label_smoothing=smoothing, **how), lambda epoch: (
         (images, labels, classify(windows))
@@ -99,7 +99,7 @@ def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tup
 
 
 def finished(experiment: Experiment, *, run: Path) -> Student:
-    """The learned student; ``FitError`` if there is none."""
+    """The learned student; ``FitError`` if there is none, or it is none that ships."""
     task = make_task(experiment)
     restore(
         task,
@@ -108,6 +108,12 @@ def finished(experiment: Experiment, *, run: Path) -> Student:
         epochs=experiment.fit.epochs,
     )
     torch.set_num_threads(experiment.fit.threads)
+    return _shipped(task)
+
+
+def _shipped(task: Supervised) -> Student:
+    if not isinstance(task.student, Student):
+        raise FitError("a window-tcn reads no image: it can teach a student, not ship in its place")
     return task.student
 
 
@@ -126,7 +132,7 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
         say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
         unknown_below = manifest.decision.unknown_below
         judged[precision] = identity | {"unknown_below": unknown_below, "test": asdict(judgement)}
-    student = make_task(experiment).student
+    student = _shipped(make_task(experiment))
     image = experiment.image
     document = {
         "experiment": experiment.model_dump(mode="json"),
@@ -153,7 +159,7 @@ def judge_folds(
     if strange := sorted(set(only) - set(study.variants)):
         raise ConfigError(config, [f"variants: {strange} are not in it"])
 
-    def learn(experiment: Experiment, data: Path, run: Path) -> Student:
+    def learn(experiment: Experiment, data: Path, run: Path) -> Network:
         return train(experiment, data=data, run=run, runs=runs, say=say)
 
     found = folds.run(study, data=data, runs=runs, train=learn, only=tuple(only), say=say)

@@ -114,21 +114,6 @@ class Student(nn.Module):
         return self.answer(self.features(images))
 
 
-class Supervised(nn.Module):
-    """The task of learning from labels alone; its ``student`` is what is shipped."""
-
-    def __init__(self, student: Student, *, label_smoothing: float) -> None:
-        super().__init__()
-        self.student = student
-        self.label_smoothing = label_smoothing
-
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """(b, channels, h, w) images and (b,) int64 labels to a scalar "loss" and (b, classes) "logits"."""
-        logits = self.student(images).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return {"loss": loss, "logits": logits}
-
-
 def multiply_adds(student: Student, *, shape: tuple[int, int, int]) -> int:
     """Multiplications with an addition that an image of (channels, h, w) costs; no other arithmetic."""
     counted = 0

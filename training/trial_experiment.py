@@ -13,11 +13,10 @@ from training.datasets import Source, Trial
 from training.datasets.splits import TrialSplit
 from training.datasets.trial_sets import AnyTrialSet, is_asked_for
 from training.documents import Frozen, read, validated
-from training.experiment import Exportable, StudentChoice
+from training.experiment import Exportable, NetworkChoice, StudentChoice
 from training.methods import METHODS, Method
 from training.trials import TrialView
 from training.virtual import Virtual
-from training.window_tcn import WindowTCN
 from vskd_stream.errors import ConfigError
 
 _RUN = r"^[a-z0-9][a-z0-9._+@-]{0,127}$"
@@ -35,19 +34,6 @@ class TeacherChoice(Frozen):
     which it is less sure than of the motion that it learned by heart."""
 
 
-class WindowTCNChoice(Frozen):
-    """A network on the window itself, in the student's place: to assist, not to ship."""
-
-    kind: Literal["window-tcn"]
-    width: int = Field(default=64, ge=4, le=1024)
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-
-    def network(self, *, channels: int, classes: int) -> WindowTCN:
-        """With fresh weights; however many channels the image has that it does not see."""
-        del channels
-        return WindowTCN(classes=classes, width=self.width, dropout=self.dropout)
-
-
 class TrialExperiment(Exportable):
     """Version 1 of configs/train/*.yaml whose data set is one of trials.
 
@@ -55,7 +41,7 @@ class TrialExperiment(Exportable):
     """
 
     dataset: AnyTrialSet
-    student: StudentChoice | WindowTCNChoice = StudentChoice()
+    student: NetworkChoice = StudentChoice()
     split: TrialSplit
     view: TrialView = TrialView()
     virtual: Virtual | None = None

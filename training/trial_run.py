@@ -15,17 +15,18 @@ import yaml
 from numpy.typing import NDArray
 
 from training import teaching
-from training.assistants import Assistants, Network
+from training.assistants import Assistants
+from training.calibrate import softmax
 from training.datasets import Trial
 from training.distill import Distillation
 from training.documents import read, validated
 from training.evaluate import Figures, measure
+from training.experiment import WindowTCNChoice
 from training.fit import Curve, fit, restore
-from training.trial_experiment import TrialExperiment, WindowTCNChoice
+from training.networks import Network, told
+from training.trial_experiment import TrialExperiment
 from training.trials import RandomTrials, as_windows
 from training.virtual import blends
-from training.window_tcn import WindowTCN
-from vskd_stream.image import encode_batch
 
 _BATCH = 64
 
@@ -212,11 +213,7 @@ def probabilities(
     student: Network, windows: NDArray[np.float32], experiment: TrialExperiment
 ) -> NDArray[np.float32]:
     """(t, labels) float32 of (t, 3, n) windows, in full precision."""
-    student.eval()
-    seen = windows if isinstance(student, WindowTCN) else encode_batch(windows, spec=experiment.image)
-    with torch.inference_mode():
-        parts = [student(part).softmax(1).numpy() for part in torch.split(torch.from_numpy(seen), _BATCH)]
-    return np.concatenate(parts)
+    return softmax(told(student, windows, image=experiment.image)[0])
 
 
 def judge(

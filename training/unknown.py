@@ -11,27 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training.calibrate import temperature
 from training.datasets import DatasetError, Recording
 from training.experiment import Experiment
-from training.student import Student
+from training.networks import Network, told
 from training.windows import cut
-from vskd_stream.image import encode_batch
 
 KNOWN_KEPT = 0.95
 """Part of the known windows above the threshold at which strangers are counted."""
 _NEIGHBOURS = 20
 _MOST_WINDOWS = 6000
-_BATCH = 64
 
 Floats = NDArray[np.float64]
 
 
 def compare(
-    experiment: Experiment, student: Student, *, data: Path, say: Callable[[str], None]
+    experiment: Experiment, student: Network, *, data: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """AUROC of each score, and how many strangers it lets in at the threshold that keeps 95 % of the known.
 
@@ -148,14 +145,7 @@ def _unit(features: Floats) -> Floats:
     )
 
 
-def _answers(student: Student, windows: NDArray[np.float32], experiment: Experiment) -> tuple[Floats, Floats]:
+def _answers(student: Network, windows: NDArray[np.float32], experiment: Experiment) -> tuple[Floats, Floats]:
     """(w, labels) logits and (w, d) features."""
-    student.eval()
-    logits, features = [], []
-    with torch.inference_mode():
-        for start in range(0, len(windows), _BATCH):
-            images = encode_batch(windows[start : start + _BATCH], spec=experiment.image)
-            tap = student.features(torch.from_numpy(images))
-            features.append(tap.numpy())
-            logits.append(student.head(tap).numpy())
-    return np.concatenate(logits).astype(np.float64), np.concatenate(features).astype(np.float64)
+    logits, features = told(student, windows, image=experiment.image)
+    return logits.astype(np.float64), features.astype(np.float64)

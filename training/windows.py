@@ -63,12 +63,15 @@ class RandomWindows:
         recordings: Sequence[Recording],
         *,
         signal: Signal,
-        image: ImageSpec,
+        image: ImageSpec | None,
         augmentation: Augmentation,
         seed: int,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Of the data sets that have a label each gives as many of its windows as its weight says."""
+        """Of the data sets that have a label each gives as many of its windows as its weight says.
+
+        Without an ``image`` what is learned from is the windows themselves.
+        """
         self._n = signal.window_samples
         self._image = image
         self._augmentation = augmentation
@@ -108,7 +111,7 @@ class RandomWindows:
     def epoch(
         self, number: int, *, batches: int, batch_size: int
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Images (b, channels, h, w) and labels (b,), ``batches`` times; each image array is reused."""
+        """Images (b, channels, h, w), or windows, and labels (b,), ``batches`` times; images are reused."""
         for _, images, labels in self.with_windows(number, batches=batches, batch_size=batch_size):
             yield images, labels
 
@@ -117,10 +120,11 @@ class RandomWindows:
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]]:
         """``epoch``, with the (b, 3, n) windows of which the images are before them."""
         rng = np.random.default_rng([self._seed, number])
-        images = np.empty((batch_size, *self._image.shape), np.float32)
+        images = None if self._image is None else np.empty((batch_size, *self._image.shape), np.float32)
         for _ in range(batches):
             windows, labels = self.draw(rng, batch_size)
-            yield windows, encode_batch(windows, spec=self._image, out=images), labels
+            seen = windows if self._image is None else encode_batch(windows, spec=self._image, out=images)
+            yield windows, seen, labels
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(count, 3, n) augmented windows and their (count,) labels."""

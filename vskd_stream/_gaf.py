@@ -161,9 +161,7 @@ def _fit(
 ) -> bool:
     channels = 2 * AXES if method == BOTH else AXES
     height, width = (size, size) if lags == WHOLE else (lags, size - lags)
-    return (
-        window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
-    )
+    return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
 
 
 @jit_inline
@@ -230,7 +228,8 @@ def encode_window(
 
 
 @jit_for(
-    "boolean(Array(float32, 3, 'C', readonly=True), int64, int64, int64, int64, float64, float32[:, :, :, ::1])"
+    "boolean(Array(float32, 3, 'C', readonly=True), int64, int64, int64, int64, float64,"
+    " float32[:, :, :, ::1])"
 )
 def encode_windows(
     windows: NDArray[np.float32],

@@ -25,6 +25,10 @@ _METHODS = {"summation": _gaf.SUMMATION, "difference": _gaf.DIFFERENCE, "both": 
 _SCALINGS = {"minmax": _gaf.MINMAX, "fixed": _gaf.FIXED, "logistic": _gaf.LOGISTIC}
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class ImageSpec(BaseModel):
     """How a window becomes an image; part of a bundle's manifest."""
 
@@ -41,7 +45,7 @@ class ImageSpec(BaseModel):
     range_g: Annotated[float, Field(ge=0.001, le=64.0)] | None = None
     """The acceleration in g that "fixed" maps to tanh(1) = 0.76; absent for "minmax"."""
     # Left out where it is what all images had before there was a choice.
-    lags: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, exclude_if=lambda lags: lags is None)
+    lags: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, exclude_if=_is_absent)
     """Absent: the whole field. Else the band of so many lags beside its diagonal, sheared upright: the pixel
     in row k and column t holds the segments t and t + k + 1."""
 

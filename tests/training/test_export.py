@@ -12,10 +12,10 @@ import torch
 
 from tests.training import toys
 from training import cli, recording_commands
+from training.calibrate import softmax
 from training.datasets import wisdm
 from training.evaluate import Predictions
-from training.export import ExportError, export, golden_windows, material, softmax
-from training.fit import restore
+from training.export import ExportError, export, golden_windows, material
 from training.graph import float32_graph
 from training.windows import Stretch, cut
 from vskd_stream.bundle import load
@@ -108,10 +108,8 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = toys.smoke_experiment()
-    task = recording_commands.make_task(experiment)
-    checkpoint = place / "runs" / NAME / "checkpoint.pt"
-    restore(task, checkpoint=checkpoint, identity=experiment.identity, epochs=3)
-    damaged = copy.deepcopy(task.student)
+    student = recording_commands.finished(experiment, run=place / "runs" / NAME)
+    damaged = copy.deepcopy(student)
     with torch.no_grad():
         damaged.head.bias[1] = -1000.0
     # The temperature would soften such a model until no golden window is clear, which is another refusal.
@@ -119,7 +117,7 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     monkeypatch.setattr("training.export.int8_graph", lambda *_: float32_graph(damaged, experiment.image))
     found = material(experiment, wisdm.load(place / toys.FILE))
     with pytest.raises(ExportError, match=r"int8 loses .* points"):
-        export(experiment, task.student, found, run=tmp_path, say=lambda _: None)
+        export(experiment, student, found, run=tmp_path, say=lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}-fp32.onnx"]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.student import Student, Supervised, multiply_adds, parameters
+from training.student import Student, multiply_adds, parameters
+from training.supervised import Supervised
 
 
 def test_at_full_width_it_is_a_resnet18_with_a_300_d_tap() -> None:
