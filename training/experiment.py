@@ -16,6 +16,7 @@ from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, read, validated
 from training.student import Stem, Student
 from training.window_tcn import WindowTCN
+from vskd_stream.errors import ConfigError
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
 
@@ -273,4 +274,8 @@ class Experiment(Exportable):
 
 def load(path: Path) -> Experiment:
     """Read an experiment; ``ConfigError`` names every problem."""
-    return validated(Experiment, read(path), path)
+    found = validated(Experiment, read(path), path)
+    if not found.split.validation:
+        # A study's folds may do without: nothing is chosen there. Told here, not after hours of training.
+        raise ConfigError(path, ["split.validation: name subjects who choose temperature and thresholds"])
+    return found

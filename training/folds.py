@@ -40,8 +40,8 @@ class BySubject(Frozen):
     kind: Literal["subjects"]
     folds: int = Field(ge=2, le=100)
     """As many as there are people: leave one subject out."""
-    validation: int = Field(ge=1, le=50)
-    """How many of those left choose the temperature."""
+    validation: int = Field(ge=0, le=50)
+    """How many of those left choose the temperature; if none, it stays 1."""
     seed: int = Field(default=0, ge=0)
 
     def splits(self, subjects: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -278,8 +278,7 @@ def test(experiment: Experiment, network: Network, recordings: Sequence[Recordin
         stretches = cut(chosen, experiment.signal)
         return *predict(logits, stretches).pooled(), stretches
 
-    on_validation, truth, _ = scored("validation")
-    divisor = temperature(on_validation, truth)
+    divisor = temperature(*scored("validation")[:2]) if experiment.split.validation else 1.0
     on_test, truth, stretches = scored("test")
     subjects = np.concatenate([np.full(len(each.windows), each.subject) for each in stretches])
     return Outcome((on_test / divisor).astype(np.float32), truth, subjects)

@@ -17,6 +17,7 @@ from training.card import smoothing_of
 from training.distillate import Distillate
 from training.ensemble import Taught
 from training.evaluate import Judgement, table
+from training.datasets import Recording
 from training.experiment import BundleChoice, Experiment, WindowTCNChoice
 from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import Batches, FitError, fit, restore
@@ -51,20 +52,8 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
         seed=experiment.seed,
         weights=experiment.dataset.weights,
     )
-    stretches = cut(experiment.split.select(recordings, "validation"), experiment.signal)
-    windows = np.concatenate([stretch.windows for stretch in stretches])
-    labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
-    watched = slice(None, None, max(1, len(windows) // _WATCHED_WINDOWS))
-    watched_windows = np.ascontiguousarray(windows[watched])
     task, batches = lessons(experiment, supply, runs=runs)
     ensemble.record(experiment, run)
-
-    def watch() -> str:
-        # For the reader of the log only: the last epoch is taken, whatever this says.
-        with torch.autocast("cpu", torch.bfloat16):
-            answers, _ = told(task.student, watched_windows, image=experiment.image)
-        return f"  validation {np.mean(answers.argmax(1) == labels[watched]):.4f}"
-
     fit(
         task,
         batches=batches,
@@ -73,9 +62,26 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
         checkpoint=_checkpoint(run),
         identity=experiment.identity,
         say=say,
-        after_epoch=watch,
+        after_epoch=_watch(experiment, task, recordings),
     )
     return task.student
+
+
+def _watch(experiment: Experiment, task: Supervised, recordings: Sequence[Recording]) -> Callable[[], str]:
+    """For the reader of the log only: the last epoch is taken, whatever this says."""
+    if not experiment.split.validation:
+        return str
+    stretches = cut(experiment.split.select(recordings, "validation"), experiment.signal)
+    labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
+    some = slice(None, None, max(1, len(labels) // _WATCHED_WINDOWS))
+    windows = np.ascontiguousarray(np.concatenate([stretch.windows for stretch in stretches])[some])
+
+    def accuracy() -> str:
+        with torch.autocast("cpu", torch.bfloat16):
+            answers, _ = told(task.student, windows, image=experiment.image)
+        return f"  validation {np.mean(answers.argmax(1) == labels[some]):.4f}"
+
+    return accuracy
 
 
 def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tuple[Supervised, Batches]:

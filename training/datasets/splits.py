@@ -18,7 +18,8 @@ class SubjectSplit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: tuple[str, ...] = Field(min_length=1)
-    validation: tuple[str, ...] = Field(min_length=1)
+    validation: tuple[str, ...] = ()
+    """None where nothing is chosen: no temperature, no threshold, and so no bundle."""
     test: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
