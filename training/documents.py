@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -47,3 +47,15 @@ def validated(model: type[_Model], document: object, path: Path) -> _Model:
     """The document as a ``model``; ``ConfigError`` names every problem."""
     with problems_named(path):
         return model.model_validate(document)
+
+
+def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with some of its leaves changed; what is changed to null is left out."""
+    changed = dict(document)
+    for key, value in changes.items():
+        old = changed.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            changed[key] = merged(old, value)
+        else:
+            changed[key] = value
+    return {key: value for key, value in changed.items() if value is not None}

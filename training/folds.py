@@ -23,7 +23,7 @@ from training.calibrate import softmax, temperature
 from training.collection import Collection
 from training.datasets import Recording
 from training.datasets.splits import Side
-from training.documents import Frozen, problems_named, read
+from training.documents import Frozen, merged, problems_named, read
 from training.evaluate import Figures, coarse_level, measure, predict, summed
 from training.experiment import Experiment
 from training.networks import Network, told
@@ -117,18 +117,6 @@ class Study(Frozen):
 
 def _sides(train: list[str], validation: list[str], test: list[str]) -> dict[str, list[str]]:
     return {"train": train, "validation": validation, "test": test}
-
-
-def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A document with some of its leaves changed."""
-    changed = dict(document)
-    for key, value in changes.items():
-        old = changed.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            changed[key] = merged(old, value)
-        else:
-            changed[key] = value
-    return changed
 
 
 def is_study(path: Path) -> bool:

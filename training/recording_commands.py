@@ -14,10 +14,10 @@ import torch
 
 from training import days, distillate, ensemble, folds, judging, robustness, unknown
 from training.card import smoothing_of
+from training.datasets import Recording
 from training.distillate import Distillate
 from training.ensemble import Taught
 from training.evaluate import Judgement, table
-from training.datasets import Recording
 from training.experiment import BundleChoice, Experiment, WindowTCNChoice
 from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import Batches, FitError, fit, restore

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from training.datasets import Source, Trial
 from training.datasets.splits import TrialSplit
 from training.datasets.trial_sets import AnyTrialSet, is_asked_for
-from training.documents import Frozen, read, validated
+from training.documents import Frozen, merged, read, validated
 from training.experiment import Exportable, NetworkChoice, StudentChoice
 from training.methods import METHODS, Method
 from training.trials import TrialView
@@ -136,14 +136,5 @@ def load(path: Path, *, variant: str | None = None) -> TrialExperiment:
     if variant is not None:
         if not isinstance(variants, dict) or not isinstance(variants.get(variant), dict):
             raise ConfigError(path, [f"variants: there is no {variant!r}, only {sorted(variants)}"])
-        document = _merged(document, variants[variant])
+        document = merged(document, variants[variant])
     return validated(TrialExperiment, document, path)
-
-
-def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merged(base[key], value) if both else value
-    # Said here as null: how a variant leaves out what its base has.
-    return {key: value for key, value in merged.items() if value is not None}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.training import toys
 from training import cli, folds
+from training.documents import merged
 from training.folds import ByDataset, BySubject
 from vskd_stream.errors import ConfigError
 
@@ -32,7 +33,7 @@ def study(folder: Path, **changes: Any) -> Path:
         "experiment": experiment,
     }
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(folds.merged(document, changes)))
+    path.write_text(yaml.safe_dump(merged(document, changes)))
     return path
 
 

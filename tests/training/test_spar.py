@@ -16,7 +16,8 @@ CODES = ["PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW"]
 
 
 def dictionary(**changes: Any) -> dict[str, Any]:
-    signal = np.tile([-1.0, 0.5, 0.0, 9.0, 9.0, 9.0], (100, 1))
+    # By columns, as the real file has it.
+    signal = np.asfortranarray(np.tile([-1.0, 0.5, 0.0, 9.0, 9.0, 9.0], (100, 1)))
     values = {
         "X": [signal, 2.0 * signal],
         "y": np.array([6, 0]),

@@ -45,7 +45,7 @@ class Recording:
     t_s: NDArray[np.float64]
     """(n,) seconds, strictly increasing, on the recording device's own time line."""
     acc_g: NDArray[np.float32]
-    """(n, 3) acceleration in g, gravity included, finite."""
+    """(n, 3) acceleration in g, gravity included, finite, C-contiguous."""
     sampling_rate_hz: float
     """The recording device's nominal rate."""
     dataset: str = ""
@@ -61,6 +61,8 @@ def checked(place: object, recording: Recording) -> Recording:
         raise DatasetError(
             place, f"times {recording.t_s.shape} and acceleration {recording.acc_g.shape} do not fit together"
         )
+    if not recording.acc_g.flags.c_contiguous:
+        raise DatasetError(place, "a sample's axes do not lie side by side in memory")
     if not np.isfinite(recording.acc_g).all() or not np.isfinite(recording.t_s).all():
         raise DatasetError(place, "a sample is not a finite number")
     if not (np.diff(recording.t_s) > 0.0).all():

@@ -136,9 +136,9 @@ def _read(where: str, data: bytes) -> list[Trial]:
             subject=f"{int(subjects[number]):02}",
             repetition=int(sides[number]) + 1,
             # iOS gives gravity, not what holds against it: a hanging left arm reads +1 g along x there.
-            acc_g=-values[:, :3].astype(np.float32),
+            acc_g=np.ascontiguousarray(-values[:, :3], np.float32),
             rate_hz=RATE_HZ,
-            gyro_rad_s=values[:, 3:].astype(np.float32),
+            gyro_rad_s=np.ascontiguousarray(values[:, 3:], np.float32),
             placement="wrist",
         )
         found.append(checked_trial(f"{where}, recording {number}", trial))
