@@ -62,27 +62,36 @@ def record(experiment: Experiment, run: Path) -> None:
     (run / RECORD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def teachers(experiment: Experiment, runs: Path) -> list[Network]:
+def folder_of(member: str, *, run: Path) -> Path:
+    """Where the run keeps one of those who are taught first."""
+    return run / "members" / member
+
+
+def teachers(experiment: Experiment, *, run: Path, runs: Path) -> list[Network]:
     """The finished networks that the experiment names; ``FitError`` if one is not there or does not fit."""
-    found = []
     choice = experiment.teacher
-    for name in choice.runs if isinstance(choice, EnsembleChoice) else ():
+    if not isinstance(choice, EnsembleChoice):
+        return []
+    folders = [runs / name for name in choice.runs]
+    folders += [folder_of(name, run=run) for name in choice.members]
+    found = []
+    for folder in folders:
         try:
-            document = json.loads((runs / name / RECORD).read_text(encoding="utf-8"))
+            document = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise FitError(f"teacher {runs / name} cannot be read ({error}): train it first") from error
+            raise FitError(f"teacher {folder} cannot be read ({error}): train it first") from error
         taught = type(experiment).model_validate(document["experiment"])
         same = ["labels", "signal"] + ([] if isinstance(taught.student, WindowTCNChoice) else ["image"])
         for what in same:
             if getattr(taught, what) != getattr(experiment, what):
-                raise FitError(f"teacher {runs / name} has another {what} than its student")
+                raise FitError(f"teacher {folder} has another {what} than its student")
         if strangers := sorted(set(taught.split.train) - set(experiment.split.train)):
-            raise FitError(f"teacher {runs / name} learned from {strangers}, from whom the student must not")
+            raise FitError(f"teacher {folder} learned from {strangers}, from whom the student must not")
         student = taught.student.network(channels=taught.image.channels, classes=len(taught.labels))
         task: nn.Module = Supervised(student, label_smoothing=0.0)
         restore(
             task,
-            checkpoint=runs / name / "checkpoint.pt",
+            checkpoint=folder / "checkpoint.pt",
             identity=document["identity"],
             epochs=taught.fit.epochs,
         )

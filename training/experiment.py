@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ from training.augment import Augmentation
 from training.collection import Collection
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
-from training.documents import Frozen, read, validated
+from training.documents import Frozen, merged, read, validated
 from training.student import Stem, Student
 from training.window_tcn import WindowTCN
 from vskd_stream.errors import ConfigError
@@ -76,15 +76,26 @@ NetworkChoice = StudentChoice | WindowTCNChoice
 
 
 class EnsembleChoice(Frozen):
-    """Finished runs whose mean answer is learned from as well (``training.ensemble``)."""
+    """Networks whose mean answer is learned from as well (``training.ensemble``)."""
 
-    runs: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
-    """Their folders, in the one that keeps all runs; same labels and windows, if they read images the same
-    ones, and nobody in them from whom this one must not learn."""
+    runs: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Folders of finished ones, in the one that keeps all runs; same labels and windows, if they read images
+    the same ones, and nobody in them from whom this one must not learn."""
+    # Left out where it is what all ensembles had before there was a choice.
+    members: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")], dict[str, Any]] = Field(
+        default_factory=dict, exclude_if=lambda members: not members
+    )
+    """Those who are taught first, from labels alone: this experiment but for what is named here."""
     weight: float = Field(default=0.7, ge=0.0, le=1.0)
     """Of what they say; the rest is the labels'."""
     temperature: float = Field(default=2.0, ge=0.1, le=100.0)
     """By which both sides are softened."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not self.runs and not self.members:
+            raise ValueError("nobody teaches: name runs or members, or leave teacher out")
+        return self
 
 
 class BundleChoice(Frozen):
@@ -233,6 +244,26 @@ class Experiment(Exportable):
             raise ValueError("a window-tcn teaches and is not taught: leave out teacher")
         return self
 
+    @model_validator(mode="after")
+    def _known_members(self) -> Self:
+        # Told here, not after the first of them has learned for an hour.
+        for name, member in self.members.items():
+            for what in ("labels", "signal", "split"):
+                if getattr(member, what) != getattr(self, what):
+                    raise ValueError(f"teacher.members.{name} has another {what} than its student")
+        return self
+
+    @property
+    def members(self) -> dict[str, Experiment]:
+        """Those who are taught first, by name; nobody teaches them."""
+        if not isinstance(self.teacher, EnsembleChoice):
+            return {}
+        document = self.model_dump(mode="json", exclude={"teacher"}, exclude_unset=True)
+        return {
+            name: Experiment.model_validate(merged(document, {"name": f"{self.name}.{name}"} | changes))
+            for name, changes in self.teacher.members.items()
+        }
+
     @property
     def coarse(self) -> dict[str, str]:
         """Per label the coarser one that it is a kind of, where there is one."""
@@ -248,7 +279,8 @@ class Experiment(Exportable):
             teacher, digest = self.teacher.bundle, self.teacher.sha256[:12]
             return f"taught by labels and by the bundle {teacher}, SHA-256 {digest} (no camera teacher)"
         return (
-            f"taught by labels and by the mean answer of {len(self.teacher.runs)} others (no camera teacher)"
+            "taught by labels and by the mean answer of "
+            f"{len(self.teacher.runs) + len(self.teacher.members)} others (no camera teacher)"
         )
 
     @property

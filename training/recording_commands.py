@@ -42,7 +42,10 @@ def make_task(experiment: Experiment) -> Supervised:
 
 
 def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say) -> Network:
-    """Teach the experiment's student; ``run`` keeps the checkpoint. ``runs`` holds its teachers' runs."""
+    """Teach the experiment's student, its members first; ``run`` keeps checkpoints, ``runs`` all runs."""
+    for name, member in experiment.members.items():
+        say(f"first {name}, which teaches")
+        train(member, data=data, run=ensemble.folder_of(name, run=run), runs=runs, say=say)
     recordings = experiment.recordings(data)
     supply = RandomWindows(
         experiment.split.select(recordings, "train"),
@@ -52,7 +55,7 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
         seed=experiment.seed,
         weights=experiment.dataset.weights,
     )
-    task, batches = lessons(experiment, supply, runs=runs)
+    task, batches = lessons(experiment, supply, run=run, runs=runs)
     ensemble.record(experiment, run)
     fit(
         task,
@@ -84,7 +87,9 @@ def _watch(experiment: Experiment, task: Supervised, recordings: Sequence[Record
     return accuracy
 
 
-def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tuple[Supervised, Batches]:
+def lessons(
+    experiment: Experiment, supply: RandomWindows, *, run: Path, runs: Path
+) -> tuple[Supervised, Batches]:
     """What is to be learned, and from which windows; whoever teaches is looked for here."""
     task, choice = make_task(experiment), experiment.teacher
     length = {"batches": experiment.fit.batches, "batch_size": experiment.fit.batch_size}
@@ -93,7 +98,8 @@ def lessons(experiment: Experiment, supply: RandomWindows, *, runs: Path) -> tup
     how = {"weight": choice.weight, "temperature": choice.temperature}
     smoothing = experiment.fit.label_smoothing
     if not isinstance(choice, BundleChoice):
-        taught = Taught(task.student, ensemble.teachers(experiment, runs), label_smoothing=smoothing, **how)
+        members = ensemble.teachers(experiment, run=run, runs=runs)
+        taught = Taught(task.student, members, label_smoothing=smoothing, **how)
         return taught, lambda epoch: (
             (images, labels, windows) for windows, images, labels in supply.with_windows(epoch, **length)
         )

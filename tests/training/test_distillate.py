@@ -72,7 +72,7 @@ def test_the_teacher_is_asked_about_the_windows_of_which_the_student_sees_the_im
         seed=1,
     )
 
-    task, batches = recording_commands.lessons(experiment, supply, runs=tmp_path)
+    task, batches = recording_commands.lessons(experiment, supply, run=tmp_path, runs=tmp_path)
     alone = [(images.copy(), labels) for images, labels in supply.epoch(4, batches=2, batch_size=32)]
     asked = distillate.teacher(experiment, choice(experiment))
     windows = [each.copy() for each, _, _ in supply.with_windows(4, batches=2, batch_size=32)]
