@@ -79,6 +79,11 @@ class OneSet(Frozen):
         """How often a window of a label is drawn from a data set, relative to the others that have it."""
         return {}
 
+    @property
+    def often(self) -> dict[int, float]:
+        """How often a label is drawn, relative to the others; 1 if absent."""
+        return {}
+
     def recordings(self, folder: Path, *, left_out: bool = False) -> list[Recording]:
         """All recordings of the labels that are learned, or (labelled -1) of those that are not.
 
@@ -110,12 +115,18 @@ class SeveralSets(Frozen):
     sets: tuple[WeightedSet, ...] = Field(min_length=1)
     leave_out: tuple[str, ...] = ()
     """Merged labels that are not learned."""
+    # Left out where it is what all runs had before there was a choice.
+    prior: dict[str, Annotated[float, Field(gt=0.0, le=100.0)]] = Field(
+        default_factory=dict, exclude_if=lambda prior: not prior
+    )
+    """How often a merged label is drawn, relative to the others; 1 if absent. In doubt a model tells what it
+    has seen more often, and people walk more than they kick balls."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         if len({each.kind for each in self.sets}) != len(self.sets):
             raise ValueError("a data set is named twice")
-        _check(self.leave_out, taxonomy.NAMES)
+        _check((*self.leave_out, *self.prior), taxonomy.NAMES)
         return self
 
     @property
@@ -138,6 +149,11 @@ class SeveralSets(Frozen):
     def weights(self) -> dict[str, float]:
         """By ``Recording.dataset``."""
         return {each.kind: each.weight for each in self.sets}
+
+    @property
+    def often(self) -> dict[int, float]:
+        """See ``prior``, by the place in ``labels``."""
+        return {i: self.prior[label] for i, label in enumerate(self.labels) if label in self.prior}
 
     def recordings(self, folder: Path, *, left_out: bool = False) -> list[Recording]:
         """As ``OneSet.recordings``, of all sets; where a person goes on with what merges, that is one."""
@@ -192,4 +208,4 @@ def _relabelled(
 
 def _check(leave_out: Sequence[str], labels: Sequence[str]) -> None:
     if strange := sorted(set(leave_out) - set(labels)):
-        raise ValueError(f"leave_out names {strange}, which are no labels here")
+        raise ValueError(f"{strange} are no labels here")

@@ -54,6 +54,7 @@ def train(experiment: Experiment, *, data: Path, run: Path, runs: Path, say: Say
         augmentation=experiment.augmentation,
         seed=experiment.seed,
         weights=experiment.dataset.weights,
+        prior=experiment.dataset.often,
     )
     task, batches = lessons(experiment, supply, run=run, runs=runs)
     ensemble.record(experiment, run)
