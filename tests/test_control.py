@@ -11,6 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.configured import configured
 from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
 from vskd_stream import bundle, topics
@@ -19,7 +20,6 @@ from vskd_stream.control import Control
 from vskd_stream.devices import Devices
 from vskd_stream.payloads import Origin, schema
 from vskd_stream.publication import Publication, Request
-from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 from vskd_stream.vitals import Vitals
 from vskd_stream.window import Window
@@ -31,11 +31,8 @@ class Room:
     """A control with what it controls, and everything that it publishes."""
 
     def __init__(self, loaded):
-        settings = Settings.model_validate(
-            {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}]}
-        )
         self.tally = Tally()
-        self.devices = Devices(settings, bundle=loaded, tally=self.tally)
+        self.devices = Devices(configured(), bundle=loaded, tally=self.tally)
         self.answers: list[Publication] = []
         self.events: list[Publication] = []
         self.retold: list[bool] = []

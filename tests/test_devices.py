@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from tests.configured import configured
 from tests.models import acceleration, tiny_bundle
 from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
 from vskd_stream.health import Limits
 from vskd_stream.samples import Gap, Samples
-from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 
 NOW_S = 1.79e9
@@ -29,13 +29,9 @@ def tally():
 
 @pytest.fixture
 def devices(loaded, tally):
-    settings = Settings.model_validate(
-        {
-            "gateway": "test",
-            "broker": "embedded",
-            "sources": [{"topic": "imu/+/samples"}, {"topic": "shared"}],
-            "limits": {"max_devices": 2, "max_payload_bytes": 65536},
-        }
+    settings = configured(
+        sources=[{"topic": "imu/+/samples"}, {"topic": "shared"}],
+        limits={"max_devices": 2, "max_payload_bytes": 65536},
     )
     return Devices(settings, bundle=loaded, tally=tally)
 
@@ -105,13 +101,7 @@ def test_what_cannot_be_read_is_counted_told_and_makes_no_device(devices, tally,
 
 
 def wishing(loaded, tally, **wishes):
-    settings = {
-        "gateway": "test",
-        "broker": "embedded",
-        "sources": [{"topic": "imu/+/samples"}],
-        "devices": {"left": wishes},
-    }
-    return Devices(Settings.model_validate(settings), bundle=loaded, tally=tally)
+    return Devices(configured(devices={"left": wishes}), bundle=loaded, tally=tally)
 
 
 def test_wishes_reach_the_device_that_they_are_for(loaded, tally):
@@ -216,16 +206,10 @@ def test_a_device_is_graded_by_the_limits_that_are_known_of_it(devices):
     assert {"no_clock", "range"} <= set(measured.reasons)
 
 
-def settings(**keys) -> Settings:
-    return Settings.model_validate(
-        {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}], **keys}
-    )
-
-
 def test_other_preferences_end_what_they_silence_and_leave_the_streams_alone(devices, loaded):
     receive(devices, "imu/left/samples", payload())
     (left,) = devices
-    wanted = settings(devices={"left": {"wrist": "right"}, "right": {"silence": True}})
+    wanted = configured(devices={"left": {"wrist": "right"}, "right": {"silence": True}})
     ended, replaced = devices.follow(wanted, bundle=loaded)
     assert (list(devices), replaced) == ([left], [])
     assert [(pipeline, events) for pipeline, events in ended] == [(left, [])]
@@ -240,7 +224,7 @@ def test_another_model_gets_every_stream_and_the_pipelines_before_are_told(devic
     receive(devices, "imu/left/samples", payload())
     (left,) = devices
     other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
-    ended, replaced = devices.follow(settings(), bundle=other)
+    ended, replaced = devices.follow(configured(), bundle=other)
     assert (ended, [old for old, _ in replaced]) == ([], [left])
     assert not devices.serves(left)
     assert [new for _, new in replaced] == list(devices)
@@ -262,7 +246,7 @@ def test_the_books_go_on_under_another_model_and_nothing_waits_for_ever(devices,
     ledger = devices.ledger("left")
     assert (ledger.samples.waiting, ledger.windows.waiting) == (25, len(cuts))
     other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
-    devices.follow(settings(), bundle=other)
+    devices.follow(configured(), bundle=other)
     assert devices.ledger("left") is ledger
     assert ledger.samples.waiting == 25
     # What was cut is decided on by the pipeline that has cut it.
@@ -279,7 +263,7 @@ def test_the_books_go_on_under_another_model_and_nothing_waits_for_ever(devices,
 def test_what_is_held_under_another_model_is_dropped_by_name_once_its_device_is_paused(devices, tmp_path):
     half_seconds(devices, 0, 2)
     other = bundle.load(tiny_bundle(tmp_path / "other.onnx", name="other"))
-    devices.follow(settings(), bundle=other)
+    devices.follow(configured(), bundle=other)
     devices.pause("left")
     flow = devices.ledger("left").samples
     assert (flow.used, flow.waiting, flow.dropped) == (25, 0, {"paused": 25})
@@ -288,12 +272,12 @@ def test_what_is_held_under_another_model_is_dropped_by_name_once_its_device_is_
 def test_a_label_that_the_model_does_not_know_changes_nothing(devices, loaded):
     receive(devices, "imu/left/samples", payload())
     with pytest.raises(VskdError, match="the model knows no swimming"):
-        devices.follow(settings(devices={"left": {"hold_s": {"swimming": 1.0}}}), bundle=loaded)
+        devices.follow(configured(devices={"left": {"hold_s": {"swimming": 1.0}}}), bundle=loaded)
     assert receive(devices, "shared", payload(sequence=1, device="left"))[0]
 
 
 def test_other_sources_are_read_and_those_before_are_not(devices, loaded, tally):
-    devices.follow(settings(sources=[{"topic": "other/+"}]), bundle=loaded)
+    devices.follow(configured(sources=[{"topic": "other/+"}]), bundle=loaded)
     assert devices.reader.topic_filters == ("other/+",)
     assert receive(devices, "other/left", payload())[0]
     receive(devices, "imu/left/samples", payload())

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.configured import configured
 from tests.models import tiny_bundle
 from tests.streams import batch
 from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
 from vskd_stream.ledger import LATENCY_BOUNDS_S, Flow, Histogram
-from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 from vskd_stream.window import Window
 
@@ -37,15 +37,7 @@ def _quiet():
 
 
 def devices_of(loaded) -> Devices:
-    settings = Settings.model_validate(
-        {
-            "gateway": "test",
-            "broker": "embedded",
-            "sources": [{"topic": "imu/+/samples"}],
-            "devices": {"mute": {"silence": True}},
-            "limits": {"max_devices": 3},
-        }
-    )
+    settings = configured(devices={"mute": {"silence": True}}, limits={"max_devices": 3})
     return Devices(settings, bundle=loaded, tally=Tally())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.configured import configured
 from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
 from vskd_stream import bundle
@@ -14,7 +15,6 @@ from vskd_stream.errors import VskdError
 from vskd_stream.lifecycle import Preferences
 from vskd_stream.payloads import Origin, schema
 from vskd_stream.publication import Publication
-from vskd_stream.settings import Settings
 from vskd_stream.tally import Tally
 from vskd_stream.vitals import OFFLINE_AFTER_S, Vitals
 
@@ -25,10 +25,7 @@ class House:
     """Devices, and what is told of them as time goes on."""
 
     def __init__(self, loaded):
-        settings = Settings.model_validate(
-            {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}]}
-        )
-        self.devices = Devices(settings, bundle=loaded, tally=Tally())
+        self.devices = Devices(configured(), bundle=loaded, tally=Tally())
         self.published: list[Publication] = []
         self.vitals = Vitals(self.devices, origin=ORIGIN, no_data_after_s=10.0, publish=self.published.append)
 

@@ -7,20 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import certificates
+from tests.configured import configured
 from vskd_stream.broker.endpoint import Endpoint, endpoint_of, reachable
 from vskd_stream.errors import BrokerError, ConfigError
-from vskd_stream.settings import Settings
-
-
-def configured(broker: object) -> Settings:
-    return Settings.model_validate(
-        {"gateway": "gw1", "broker": broker, "sources": [{"topic": "imu/+/samples"}]}
-    )
 
 
 def test_the_embedded_broker_is_reached_over_loopback_with_mqtt_3_1_1() -> None:
-    endpoint = endpoint_of(configured({"embedded": {"port": 1999}}))
-    assert endpoint == Endpoint(host="127.0.0.1", port=1999, client_id="vskd-gw1", protocol="3.1.1")
+    endpoint = endpoint_of(configured(broker={"embedded": {"port": 1999}}))
+    assert endpoint == Endpoint(host="127.0.0.1", port=1999, client_id="vskd-test", protocol="3.1.1")
 
 
 @pytest.mark.parametrize(
@@ -28,16 +22,16 @@ def test_the_embedded_broker_is_reached_over_loopback_with_mqtt_3_1_1() -> None:
 )
 def test_a_listener_on_all_addresses_is_reached_over_loopback(listen: str, host: str) -> None:
     assert reachable(listen) == host
-    assert endpoint_of(configured({"embedded": {"listen": listen}})).host == host
+    assert endpoint_of(configured(broker={"embedded": {"listen": listen}})).host == host
 
 
 def test_a_remote_broker_is_taken_as_configured() -> None:
     broker = {"host": "broker.lan", "username": "vskd", "protocol": "3.1.1", "keepalive_s": 7}
-    endpoint = endpoint_of(configured(broker), "secret")
+    endpoint = endpoint_of(configured(broker=broker), "secret")
     expected = Endpoint(
         host="broker.lan",
         port=1883,
-        client_id="vskd-gw1",
+        client_id="vskd-test",
         protocol="3.1.1",
         username="vskd",
         password="secret",
@@ -47,7 +41,7 @@ def test_a_remote_broker_is_taken_as_configured() -> None:
 
 
 def test_the_password_appears_in_no_text() -> None:
-    endpoint = endpoint_of(configured({"host": "broker.lan", "username": "vskd"}), "secret")
+    endpoint = endpoint_of(configured(broker={"host": "broker.lan", "username": "vskd"}), "secret")
     assert "secret" not in repr(endpoint) + str(endpoint)
 
 
@@ -66,7 +60,7 @@ def test_its_text_is_its_address(endpoint: Endpoint, text: str) -> None:
 def test_tls_checks_the_certificate_and_the_host_name_from_version_1_2_on() -> None:
     files = certificates()
     tls = {"ca_file": files.authority, "cert_file": files.cert("client"), "key_file": files.key("client")}
-    endpoint = endpoint_of(configured({"host": "broker.lan", "tls": tls}))
+    endpoint = endpoint_of(configured(broker={"host": "broker.lan", "tls": tls}))
     assert endpoint.port == 8883
     assert endpoint.tls is not None
     assert endpoint.tls.check_hostname
@@ -75,14 +69,14 @@ def test_tls_checks_the_certificate_and_the_host_name_from_version_1_2_on() -> N
 
 
 def test_without_an_authority_file_the_systems_authorities_are_trusted() -> None:
-    endpoint = endpoint_of(configured({"host": "broker.lan", "tls": {}}))
+    endpoint = endpoint_of(configured(broker={"host": "broker.lan", "tls": {}}))
     assert endpoint.tls is not None
     assert endpoint.tls.verify_mode is ssl.CERT_REQUIRED
 
 
 def refusal(tls: dict[str, Path]) -> str:
     with pytest.raises(BrokerError) as caught:
-        endpoint_of(configured({"host": "broker.lan", "tls": tls}))
+        endpoint_of(configured(broker={"host": "broker.lan", "tls": tls}))
     return str(caught.value)
 
 
@@ -118,7 +112,10 @@ def test_a_key_may_be_a_systemd_credential(tmp_path: Path) -> None:
     files = certificates()
     (tmp_path / "mqtt-key").write_bytes(files.key("client").read_bytes())
     settings = configured(
-        {"host": "broker.lan", "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"}}
+        broker={
+            "host": "broker.lan",
+            "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"},
+        }
     )
     assert endpoint_of(settings, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).tls is not None
     with pytest.raises(ConfigError, match=r"key_credential: systemd gave no credentials; .*mqtt-key:FILE"):
@@ -129,7 +126,10 @@ def test_an_empty_credential_is_refused_by_its_name(tmp_path: Path) -> None:
     files = certificates()
     (tmp_path / "mqtt-key").write_text("\n")
     settings = configured(
-        {"host": "broker.lan", "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"}}
+        broker={
+            "host": "broker.lan",
+            "tls": {"cert_file": files.cert("client"), "key_credential": "mqtt-key"},
+        }
     )
     with pytest.raises(BrokerError, match=r"tls\.key_credential .*mqtt-key: "):
         endpoint_of(settings, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})

@@ -8,6 +8,7 @@ import threading
 from structlog.testing import capture_logs
 
 from tests.brokers import Mosquitto, Observer
+from tests.configured import configured
 from tests.integration.test_daemon import day, kept
 from tests.processes import DaemonProcess, write_config
 from tests.supervisors import ServiceManager
@@ -19,7 +20,6 @@ from vskd_stream.classify import Classifier
 from vskd_stream.daemon import Daemon
 from vskd_stream.equipment import Equipment
 from vskd_stream.payloads import Origin
-from vskd_stream.settings import Settings
 
 
 async def test_it_is_ready_with_the_broker_alive_while_it_serves_and_stops_in_order(
@@ -87,14 +87,10 @@ class Hanging(Classifier):
 
 
 def served_by(classifier, loaded, *, port, journal=None) -> Daemon:
-    settings = Settings.model_validate(
-        {
-            "gateway": "test",
-            "broker": {"host": "127.0.0.1", "port": port},
-            "sources": [{"topic": "imu/+/samples"}],
-            # The queue runs over soon, and so the hop is widened: neither is a sign of life.
-            "limits": {"max_queued_windows": 2},
-        }
+    settings = configured(
+        broker={"host": "127.0.0.1", "port": port},
+        # The queue runs over soon, and so the hop is widened: neither is a sign of life.
+        limits={"max_queued_windows": 2},
     )
     origin = Origin("test", "tiny", loaded.sha256, "1.0")
     equipment = Equipment(settings, loaded, classifier, endpoint_of(settings), origin, None)

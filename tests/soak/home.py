@@ -17,6 +17,7 @@ from unittest import mock
 
 import structlog
 
+from tests.configured import configured
 from tests.models import tiny_bundle
 from tests.soak.broker import Broker
 from tests.soak.watch import BATCH, RATE_HZ, Watch
@@ -35,7 +36,6 @@ from vskd_stream.payloads import Origin
 from vskd_stream.pipeline import Cut, Pipeline
 from vskd_stream.presence import Presence
 from vskd_stream.publication import Publication, Request
-from vskd_stream.settings import Settings
 from vskd_stream.supervision.liveness import Progress
 from vskd_stream.supervision.metrics import render
 from vskd_stream.supervision.observe import Observer
@@ -98,15 +98,11 @@ class Home:
         self.progress = Progress()
         self.retiring: set[Pipeline] = set()
         self.reloads = 0
-        self.settings = settings = Settings.model_validate(
-            {
-                "gateway": "soak",
-                "broker": "embedded",
-                "sources": [{"topic": "imu/+/samples"}],
-                "limits": {"max_devices": _DEVICES, "max_queued_windows": _MAX_QUEUED},
-                "no_data_after_s": 25.0,
-                "publish": {"scores": True},
-            }
+        self.settings = settings = configured(
+            gateway="soak",
+            limits={"max_devices": _DEVICES, "max_queued_windows": _MAX_QUEUED},
+            no_data_after_s=25.0,
+            publish={"scores": True},
         )
         self.models = [
             bundles.load(

@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.configured import configured
 from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
 from vskd_stream import bundle
 from vskd_stream.broker.connection import Traffic
 from vskd_stream.devices import Devices
 from vskd_stream.payloads import Origin
-from vskd_stream.settings import Settings
 from vskd_stream.supervision.liveness import HUNG_AFTER_S, Progress
 from vskd_stream.supervision.observe import Observer
 from vskd_stream.tally import Tally
@@ -29,17 +29,11 @@ class FakeConnection:
         self.waiting, self.stored_bytes, self.replayed = 3, 400, 5
 
 
-def settings_of(**keys: Any) -> Settings:
-    return Settings.model_validate(
-        {"gateway": "test", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}], **keys}
-    )
-
-
 class Room:
     """An observer with what it observes."""
 
     def __init__(self, loaded, *, is_durable=False, **keys: Any):
-        self.settings = settings_of(**keys)
+        self.settings = configured(**keys)
         self.tally = Tally()
         self.devices = Devices(self.settings, bundle=loaded, tally=self.tally)
         self.connection = cast(Any, FakeConnection())
@@ -128,7 +122,7 @@ async def test_a_reload_shows_in_the_next_scrape(loaded):
     room = Room(loaded, limits={"max_devices": 2})
     room.hear("a")
     assert (await room.metrics())["vskd_devices_limit",] == 2
-    room.settings = settings_of(limits={"max_devices": 3}, no_data_after_s=1.0)
+    room.settings = configured(limits={"max_devices": 3}, no_data_after_s=1.0)
     room.origin = Origin("test", "other", "cd" * 32, "1.0")
     room.bluetooth = SimpleNamespace(statuses=[SimpleNamespace(device="chest", counts={"connected": 4})])
     told = await room.metrics()
