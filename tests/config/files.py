@@ -12,6 +12,9 @@ from vskd_stream.settings import Settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GOOD = "gateway: home\nbroker: embedded\nsources:\n  - topic: imu/+/samples\n"
+REMOTE_KEYS = (
+    "`host`, `port`, `protocol`, `username`, `password_file`, `password_credential`, `tls`, `keepalive_s`"
+)
 TEN_ERRORS = """\
 gateway: no
 broker:

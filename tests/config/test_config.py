@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.config.files import CONFIGS, GOOD, TEN_ERRORS, loaded, problems
+from tests.config.files import CONFIGS, GOOD, REMOTE_KEYS, TEN_ERRORS, loaded, problems
 from vskd_stream import config
 from vskd_stream.decode import FORMATS
 from vskd_stream.errors import ConfigError
@@ -50,9 +50,6 @@ def test_the_example_for_a_home_uses_tls_and_a_password_file_beside_it() -> None
 
 
 HOST = "a host name or an address, such as `broker.lan`, `192.168.1.2` or `::1`"
-REMOTE_KEYS = (
-    "`host`, `port`, `protocol`, `username`, `password_file`, `password_credential`, `tls`, `keepalive_s`"
-)
 
 
 def test_ten_errors_are_told_at_once_with_their_lines(file: Path) -> None:

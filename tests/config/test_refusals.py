@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.files import GOOD, problem, problems
-
-REMOTE_KEYS = (
-    "`host`, `port`, `protocol`, `username`, `password_file`, `password_credential`, `tls`, `keepalive_s`"
-)
+from tests.config.files import GOOD, REMOTE_KEYS, problem, problems
 
 
 @pytest.mark.parametrize(
