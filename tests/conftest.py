@@ -6,10 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from vskd_stream.bundle import Bundle
 
 # What continuous integration says of a commit is the same the next time; elsewhere examples are new.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -25,6 +29,22 @@ def shared_data() -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     pytest.skip("the data sets are not here; set VSKD_DATA to the folder that holds them")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's bundle."""
+    from tests.models import tiny_bundle
+
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def loaded(model: Path) -> Bundle:
+    """The tiny model."""
+    from vskd_stream import bundle
+
+    return bundle.load(model)
 
 
 @pytest.fixture(autouse=True)

@@ -5,24 +5,11 @@ import subprocess
 
 import jsonschema
 import pytest
-import structlog
 
 from tests.disks import SmallDisk
-from tests.models import tiny_bundle
 from tests.processes import command, write_config
 from vskd_stream import cli
 from vskd_stream.payloads import schema
-
-
-@pytest.fixture(autouse=True)
-def _logs():
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 def test_replay_prints_the_events_of_a_recording_as_json_lines(model, capsys):

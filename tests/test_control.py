@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.configured import configured
-from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
-from vskd_stream import bundle, topics
+from vskd_stream import topics
 from vskd_stream.announce import Announcer
 from vskd_stream.control import Control
 from vskd_stream.devices import Devices
@@ -70,11 +69,6 @@ class Room:
         told = json.loads(answer.payload)
         jsonschema.validate(told, schema("response"))
         return answer, told
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
 
 
 @pytest.fixture

@@ -17,11 +17,6 @@ from vskd_stream.tally import Tally
 NOW_S = 1.79e9
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
-
-
 @pytest.fixture
 def tally():
     return Tally()

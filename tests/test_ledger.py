@@ -11,9 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.configured import configured
-from tests.models import tiny_bundle
 from tests.streams import batch
-from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
 from vskd_stream.ledger import LATENCY_BOUNDS_S, Flow, Histogram
@@ -24,16 +22,9 @@ NOW_S = 1.79e9
 DEVICES = ("a", "b", "c", "mute")
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
-
-
 @pytest.fixture(autouse=True)
 def _quiet():
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
 
 
 def devices_of(loaded) -> Devices:

@@ -7,9 +7,7 @@ import jsonschema
 import pytest
 
 from tests.configured import configured
-from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
-from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
 from vskd_stream.lifecycle import Preferences
@@ -48,11 +46,6 @@ class House:
             told.append((word, value))
         self.published.clear()
         return told
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
 
 
 @pytest.fixture

@@ -1,17 +1,10 @@
-"""What every integration test needs: a real broker, and a model that is quick."""
+"""What every integration test needs: a real broker."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.brokers import Mosquitto
-from tests.models import tiny_bundle
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """The tiny model's bundle."""
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 @pytest.fixture

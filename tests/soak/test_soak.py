@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import structlog
 
 from tests.soak.home import STEP_S, Home, Weight, quiet
 from tests.soak.watch import BATCH
@@ -10,8 +9,6 @@ from tests.soak.watch import BATCH
 @pytest.fixture(autouse=True)
 def _quiet():
     quiet()
-    yield
-    structlog.reset_defaults()
 
 
 async def test_an_hour_of_trouble_leaves_nothing_behind_and_the_books_balance(tmp_path):

@@ -5,13 +5,10 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.configured import configured
-from tests.models import tiny_bundle
 from tests.test_devices import NOW_S, payload
-from vskd_stream import bundle
 from vskd_stream.broker.connection import Traffic
 from vskd_stream.devices import Devices
 from vskd_stream.payloads import Origin
@@ -67,11 +64,6 @@ class Room:
             for family in text_string_to_metric_families(answer.body.decode())
             for sample in family.samples
         }
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
 
 
 async def test_ready_is_who_has_a_broker(loaded):

@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-import structlog
 
 from tests.brokers import Mosquitto, free_port
-from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, write_config
 from tests.test_bursts import over_bluetooth
 from vskd_stream import cli
@@ -20,17 +18,6 @@ from vskd_stream.tools import doctor
 from vskd_stream.tools.diagnosis.finding import Finding
 
 PASSWORD = "correct-horse-battery"
-
-
-@pytest.fixture(autouse=True)
-def _logs():
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 def examined(config=None, *, recording=None, environ=None) -> dict[str, Finding]:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 from structlog.testing import capture_logs
 
-from tests.models import tiny_bundle
-from vskd_stream import bundle, recording
+from vskd_stream import recording
 from vskd_stream.classify import Classifier
 from vskd_stream.recording import Message
 from vskd_stream.settings import Settings
@@ -14,11 +12,6 @@ from vskd_stream.tools import offline
 SETTINGS = Settings.model_validate(
     {"gateway": "home", "broker": "embedded", "sources": [{"topic": "imu/+/samples"}]}
 )
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return bundle.load(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny.onnx"))
 
 
 def played(messages, loaded, tally=None):
