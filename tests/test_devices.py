@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from tests.configured import configured
 from tests.models import acceleration, tiny_bundle
+from tests.wearer import batch
 from vskd_stream import bundle
 from vskd_stream.devices import Devices
 from vskd_stream.errors import VskdError
@@ -32,18 +32,7 @@ def devices(loaded, tally):
 
 
 def payload(*, sequence=0, seconds=4.0, **fields) -> bytes:
-    n = int(seconds * 50)
-    acc = acceleration(1.0, samples=n, sampling_rate_hz=50.0, first_sample=sequence * n)
-    values = {
-        "schema": 1,
-        "sequence": sequence,
-        "sampling_rate_hz": 50.0,
-        "first_tick": sequence * n,
-        "tick_rate_hz": 50.0,
-        "unit": "g",
-        "acc": acc.round(4).tolist(),
-    }
-    return msgspec.json.encode(values | fields)
+    return batch(sequence, 1.0, seconds=seconds, **fields)
 
 
 def receive(devices, topic, data, *, at_s=0.0):

@@ -16,8 +16,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.brokers import Observer
-from tests.integration.test_daemon import batch, day, events_until, kept, started
+from tests.heard import events_until, kept, started
 from tests.processes import DaemonProcess, write_config
+from tests.wearer import batch, day
 from vskd_stream.payloads import SchemaName, schema
 
 PROTOCOLS = ("3.1.1", "5")

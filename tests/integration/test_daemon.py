@@ -7,66 +7,19 @@ import json
 import signal
 import subprocess
 import time
-from typing import Any
 
 import jsonschema
 import msgspec
 import numpy as np
 import pytest
 
-from tests.brokers import Mosquitto, Observer, free_port, retained
+from tests.brokers import Mosquitto, Observer, free_port
+from tests.heard import events_until, kept, started, told
 from tests.models import acceleration
 from tests.processes import DaemonProcess, command, write_config
+from tests.wearer import RATE_HZ, batch, day
 from vskd_stream.payloads import schema
 from vskd_stream.recording import Header, Message, write
-
-RATE_HZ = 50.0
-BATCH = 25
-
-
-def batch(number: int, strength: float, **fields) -> bytes:
-    """Half a second of a wearer who rests (0) or runs (1.5), as a native batch."""
-    first = number * BATCH
-    acc = acceleration(strength, samples=BATCH, sampling_rate_hz=RATE_HZ, first_sample=first)
-    values = {
-        "schema": 1,
-        "sequence": number,
-        "sampling_rate_hz": RATE_HZ,
-        "first_tick": first,
-        "tick_rate_hz": RATE_HZ,
-        "unit": "mg",
-        "acc": (acc * 1000).round().astype(int).tolist(),
-    }
-    return msgspec.json.encode(values | fields)
-
-
-def day(*, start: int = 0, seconds: int = 24) -> list[bytes]:
-    """Eight seconds of rest and eight of running in turn."""
-    return [batch(i, 1.5 * (i // 16 % 2)) for i in range(start, start + 2 * seconds)]
-
-
-async def events_until(observer: Observer, is_last) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
-    while not events or not is_last(events[-1]):
-        message = await observer.next()
-        if message.topic.endswith("/event"):
-            events.append(json.loads(message.payload))
-    return events
-
-
-async def kept(port: int, topic: str) -> dict[str, Any]:
-    payload = await retained(port, topic)
-    assert payload is not None
-    message: dict[str, Any] = json.loads(payload)
-    return message
-
-
-def started(label: str):
-    return lambda event: (event["event_type"], event["label"]) == ("start", label)
-
-
-def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(event["event_type"], event["label"]) for event in events if event["event_type"] != "update"]
 
 
 async def test_a_payload_comes_in_and_an_event_goes_out(mosquitto, model, tmp_path):

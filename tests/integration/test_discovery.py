@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.brokers import Mosquitto, Observer, retained
-from tests.integration.test_daemon import day
 from tests.processes import DaemonProcess, write_config
+from tests.wearer import day
 
 RULES = Draft202012Validator(
     json.loads((Path(__file__).parents[1] / "reference" / "home_assistant_discovery.json").read_text())

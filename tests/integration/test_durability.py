@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import jsonschema
-import msgspec
 import paho.mqtt.client as paho
 
 from tests.brokers import Mosquitto, Observer, Proxy
 from tests.disks import SmallDisk
 from tests.messages import activity_id, disorders, event, key, state
-from tests.models import acceleration
 from tests.processes import DaemonProcess, write_config
+from tests.wearer import BATCH_S, batch
 from tests.witness import Witness
 from vskd_stream import bundle, config
 from vskd_stream.backoff import Backoff
@@ -44,7 +43,6 @@ from vskd_stream.recording import Message
 from vskd_stream.tally import Tally
 from vskd_stream.tools import offline
 
-RATE_HZ, BATCH_S = 50.0, 0.5
 REWIND_S = 90.0
 """From so far back a daemon that knows nothing agrees with one that has heard all, long before the kill."""
 WITHHELD = 60
@@ -52,24 +50,6 @@ WITHHELD = 60
 RESENT = 40
 """Batches that may have been on their way when the broker was killed."""
 TOPIC = "imu/left/samples"
-
-
-def batch(number: int, strength: float) -> bytes:
-    """A native batch of a wearer who rests (0) or moves (1.5)."""
-    samples = int(BATCH_S * RATE_HZ)
-    first = number * samples
-    acc = acceleration(strength, samples=samples, sampling_rate_hz=RATE_HZ, first_sample=first)
-    return msgspec.json.encode(
-        {
-            "schema": 1,
-            "sequence": number,
-            "sampling_rate_hz": RATE_HZ,
-            "first_tick": first,
-            "tick_rate_hz": RATE_HZ,
-            "unit": "mg",
-            "acc": (acc * 1000).round().astype(int).tolist(),
-        }
-    )
 
 
 def stream(*, seconds: float, seed: int = 7) -> list[bytes]:

@@ -31,9 +31,9 @@ from typing import Any, Self
 import pytest
 
 from tests.brokers import Observer, free_port, retained
-from tests.integration.test_daemon import day
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command, write_config
+from tests.wearer import day
 from vskd_stream.health import GRADES
 from vskd_stream.manifest import STATES
 

@@ -13,9 +13,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.brokers import Observer
-from tests.integration.test_daemon import day, events_until, started
+from tests.heard import events_until, started
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, write_config
+from tests.wearer import day
 
 
 def ask(port, path, **headers):

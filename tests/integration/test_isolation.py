@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from tests.brokers import Observer
-from tests.integration.test_daemon import batch, day
 from tests.processes import DaemonProcess, write_config
+from tests.wearer import batch, day
 
 GOOD = ("left", "right")
 HOSTILE_PER_BATCH = 40

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from tests.brokers import Observer, retained
-from tests.integration.test_daemon import batch, day, events_until, kept, started
+from tests.heard import events_until, kept, started
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command, write_config
 from tests.supervisors import ServiceManager
 from tests.test_bundle import rewritten
+from tests.wearer import batch, day
 
 
 @pytest.fixture

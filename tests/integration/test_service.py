@@ -9,9 +9,10 @@ from structlog.testing import capture_logs
 
 from tests.brokers import Mosquitto, Observer
 from tests.configured import configured
-from tests.integration.test_daemon import day, kept
+from tests.heard import kept
 from tests.processes import DaemonProcess, write_config
 from tests.supervisors import ServiceManager
+from tests.wearer import day
 from vskd_stream import bundle
 from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker.endpoint import endpoint_of

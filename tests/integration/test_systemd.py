@@ -32,11 +32,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.test_daemon import BATCH, batch
 from tests.machines import Machine, until
 from tests.manifests import manifest
 from tests.models import acceleration, tiny_graph
 from tests.test_bundle import rewritten
+from tests.wearer import BATCH, batch
 from training.bundling import write_bundle
 from vskd_stream.bundle import load, shipped
 

@@ -11,9 +11,10 @@ from typing import Any, Self
 import pytest
 
 from tests.brokers import Mosquitto, Observer, embedded_broker, free_port
-from tests.integration.test_daemon import day, events_until, started
+from tests.heard import events_until, started
 from tests.models import tiny_bundle
 from tests.processes import DaemonProcess, command, write_config
+from tests.wearer import day
 from vskd_stream import cli
 from vskd_stream.backoff import Backoff
 from vskd_stream.broker.endpoint import Endpoint
