@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training import npz
 from vskd_stream.errors import VskdError
 
 _LEAST = 1e-9
@@ -52,15 +52,14 @@ def load(path: Path, keys: Sequence[str], *, classes: int, varied: bool = False)
         TeacherError: The file is missing or damaged, lacks a trial, or knows other labels.
     """
     try:
-        # Opened here, for numpy leaves its own file open when it is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with npz.opened(path) as archive:
             found = {name: archive[name] for name in ("keys", "logits", "features")}
             maps = archive["maps"] if "maps" in archive.files else None
             if varied:
                 found |= _varied(found, archive["view_keys"], archive["view_logits"])
     except FileNotFoundError:
         raise TeacherError(path, "not there; train it first: vskd-train teacher") from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except npz.UNREADABLE as error:
         raise TeacherError(path, f"not to be read ({error}); train it again") from error
     count = len(found["keys"])
     if len(set(found["keys"].tolist())) != count:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from training.augment import Augmentation, augment
 from training.datasets import DatasetError, Trial
+from training.documents import Frozen
 from training.windows import Stretch
 from vskd_stream.image import ImageSpec, encode_batch
 
@@ -23,10 +24,8 @@ UNKNOWN = -1
 _KNOTS = 5
 
 
-class TrialView(BaseModel):
+class TrialView(Frozen):
     """How whole trials are varied in time while learning; zeros leave them as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop: float = Field(default=0.0, ge=0.0, le=0.4)
     """At most this part is cut off, at either end."""

@@ -14,12 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.ndimage import gaussian_filter1d
 
 from training.datasets import DatasetError, Trial, utd_mhad
+from training.documents import Frozen
+from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2
 
-STANDARD_GRAVITY_MPS2 = 9.80665
 _UP = np.array((0.0, 1.0, 0.0))
 """In the camera's frame: x right, y up, z away."""
 _SMOOTHING_S = 0.1
@@ -31,10 +32,8 @@ _LIMBS = {
 """Far joint, near joint, the one before that, and how far along the limb the sensor sat."""
 
 
-class Virtual(BaseModel):
+class Virtual(Frozen):
     """How many trials are made up for each that was recorded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     blends: int = Field(ge=1, le=16)
     """With other people's trials of the same label and placement."""

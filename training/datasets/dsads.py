@@ -9,7 +9,6 @@ and what goes on without a break is a recording in a watch's.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training import npz
 from training.datasets import DatasetError, Recording, Source, Trial, checked, checked_trial, tables
 from training.datasets.members import first_of, members
+from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2
 
 RATE_HZ = 25.0
-STANDARD_GRAVITY_MPS2 = 9.80665
 SOURCE = Source(
     name="Daily and Sports Activities Data Set (DSADS)",
     licence="CC BY 4.0",
@@ -116,10 +116,9 @@ def _read(place: Path) -> list[Trial]:
     if not place.exists():
         raise DatasetError(place, f"not found; {_HINT}")
     try:
-        # Opened here, for numpy leaves its own file open when it is no archive.
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with npz.opened(place) as archive:
             x = archive["x"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except npz.UNREADABLE as error:
         raise DatasetError(place, f"not a readable .npz archive with x ({error}); {_HINT}") from error
     if x.ndim != len(_SHAPE) or x.shape[0] != _SHAPE[0] or x.shape[4] != _SHAPE[4] or x.dtype.kind != "f":
         raise DatasetError(place, f"x is {x.dtype} {x.shape}, not floating-point {_SHAPE}")

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from training.datasets import DatasetError, Recording, Source, checked
 from training.datasets.members import Member, members
+from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2
 
-STANDARD_GRAVITY_MPS2 = 9.80665
 SAMPLING_RATE_HZ = 104.0
 LABELS = ("seated", "standing_up", "walking", "turning", "sitting_down")
 NAME = "GeoTec sp-sw-har: smartwatch"

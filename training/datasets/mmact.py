@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from training.datasets import DatasetError, Source, Trial, checked_trial, tables, video
 from training.datasets.members import first_of, members
 from training.datasets.splits import TrialSplit
+from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2
 
 Placement = Literal["watch", "phone"]
 
 RATE_HZ = 100.0
-STANDARD_GRAVITY_MPS2 = 9.80665
 VIDEO_HEIGHT_PX = 120
 SOURCE = Source(
     name="MMAct",

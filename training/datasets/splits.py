@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from training.datasets import DatasetError, Recording, Trial
+from training.documents import Frozen
 
 Side = Literal["train", "validation", "test"]
 
 
-class SubjectSplit(BaseModel):
+class SubjectSplit(Frozen):
     """Who is learned from, who chooses temperature and thresholds, and who only judges."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: tuple[str, ...] = Field(min_length=1)
     validation: tuple[str, ...] = ()
@@ -39,10 +38,8 @@ class SubjectSplit(BaseModel):
         return selected
 
 
-class TrialSplit(BaseModel):
+class TrialSplit(Frozen):
     """Which trials are learned from, which choose, and which only judge, by one of their properties."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["subject", "repetition", "session", "scene", "view"]
     train: tuple[str, ...] = Field(min_length=1)

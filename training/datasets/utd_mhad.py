@@ -12,7 +12,6 @@ state: stretch the clips of a trial end to end.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from training import npz
 from training.datasets import DEPTH_STEP_M, DatasetError, Source, Trial, checked_trial, matfiles, video
 from training.datasets.members import first_of, members
 from training.datasets.splits import cross_subject, cross_trial
@@ -212,8 +212,7 @@ def _derived_depth(place: Path, keep: Collection[str]) -> Iterator[tuple[str, ND
         if label not in keep or not path.exists():
             continue
         try:
-            # Opened here, for numpy leaves its own file open when it is no archive.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with npz.opened(path) as archive:
                 for key in archive.files:
                     match = _KEY.fullmatch(key)
                     clip = archive[key]
@@ -222,7 +221,7 @@ def _derived_depth(place: Path, keep: Collection[str]) -> Iterator[tuple[str, ND
                     if clip.dtype != np.uint8 or clip.ndim != 3:
                         raise DatasetError(path, f"{key} is not uint8 (f, h, w)")
                     yield key, clip
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        except npz.UNREADABLE as error:
             raise DatasetError(path, f"not a readable .npz archive ({error})") from error
 
 

@@ -9,16 +9,16 @@ Learning Repository, CC BY 4.0. Read from one .npz that holds the watch's accele
 from __future__ import annotations
 
 import re
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training import npz
 from training.datasets import DatasetError, Recording, Source, checked
+from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2
 
-STANDARD_GRAVITY_MPS2 = 9.80665
 SAMPLING_RATE_HZ = 20.0
 
 # There is no letter N.
@@ -71,12 +71,11 @@ def load(path: Path) -> list[Recording]:
         DatasetError: The file is missing, is no such archive, or holds impossible values.
     """
     try:
-        # Opened here, for numpy leaves its own file open when it is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with npz.opened(path) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise DatasetError(path, "no such file; name the folder that holds it with --data") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except npz.UNREADABLE as error:
         raise DatasetError(path, f"not a readable .npz archive ({error})") from error
     subjects = sorted(match[1] for key in arrays if (match := re.fullmatch(r"(\d+)_xyz", key)))
     if not subjects or "scale" not in arrays:

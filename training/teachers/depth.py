@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from training.datasets import DatasetError, Trial
+from training.documents import Frozen
 from vskd_stream._jit import jit_for
 
 CHANNELS = 3
@@ -25,10 +26,8 @@ _HEAD_ROOM_M = 1.0  # from the floor up to a frame's centre
 _FOCAL_PX_PER_WIDTH = 137.0 / 160.0
 
 
-class DepthView(BaseModel):
+class DepthView(Frozen):
     """How depth clips are varied while learning; zeros leave them as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     turn_deg: float = Field(ge=0.0, le=90.0)
     """Standard deviation of the angle turned about the vertical."""

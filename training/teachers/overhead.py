@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from training.datasets import DatasetError, Trial
+from training.documents import Frozen
 from training.teachers import Seen, energy
 from training.teachers.temporal import Temporal, at, way
 
@@ -24,10 +25,8 @@ _MOTION = 8.0  # brings what moves to the order of what there is
 _REDUCED = 32
 
 
-class OverheadView(BaseModel):
+class OverheadView(Frozen):
     """How overhead clips are varied while learning; zeros leave them as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     shift_px: float = Field(ge=0.0, le=4.0)
     """Standard deviation of where the person lies, along either side of the picture."""

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from training.datasets import DatasetError, Trial
+from training.documents import Frozen
 from training.teachers import Seen
 from training.teachers.temporal import Temporal, at, way
 
@@ -25,10 +26,8 @@ _TRUNK_M = 0.45
 _VELOCITY = 8.0  # brings metres per frame to the order of positions
 
 
-class SkeletonView(BaseModel):
+class SkeletonView(Frozen):
     """How skeleton clips are varied while learning; zeros leave them as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     turn_deg: float = Field(ge=0.0, le=180.0)
     """Standard deviation of the angle turned about the vertical."""
