@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from struct import Struct
 from typing import Annotated, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vskd_stream.decode.limits import make_samples, refusal
+from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
 from vskd_stream.sources.ble.profile import Agreed, Link, Traits, parse_agreed
 from vskd_stream.sources.ble.timing import SampleCounter
@@ -68,6 +70,21 @@ class CountedSession:
     def _agree(self, sampling_rate_hz: float) -> None:
         """Count from now on, at the rate that the device has agreed to."""
         self._begin(CountedAgreed(sampling_rate_hz=sampling_rate_hz))
+
+    async def _agree_on_period(
+        self, link: Link, uuid: str, *, period_ms: int, form: Struct, slowest_ms: int
+    ) -> None:
+        """Ask for a period, and count from now on by the one that the device then keeps.
+
+        Raises:
+            LinkError: It keeps none that samples could come at.
+        """
+        await link.write(uuid, form.pack(period_ms))
+        answer = await link.read(uuid)
+        (kept_ms,) = form.unpack(answer) if len(answer) == form.size else (0,)
+        if not 0 < kept_ms <= slowest_ms:
+            raise LinkError(self._device, f"it says that its period is {answer.hex() or 'empty'}; restart it")
+        self._agree(1000.0 / kept_ms)
 
     def _begin(self, agreed: CountedAgreed) -> None:
         self.agreed = agreed

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictFloat, StrictInt
 
 from vskd_stream.decode.limits import STANDARD_GRAVITY_MPS2, refusal
-from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
 from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
 from vskd_stream.sources.ble.profiles._counted import FLOAT, CountedSession, vectors
@@ -25,6 +24,7 @@ DATA: Final = "adaf0201-c332-42a8-93bd-25e905756cb8"
 """Notifies x, y, z."""
 PERIOD: Final = f"{SERVICE}/adaf0001-c332-42a8-93bd-25e905756cb8"
 """Milliseconds from one sample to the next, i32; -1 stops. Every service has one: this one's is meant."""
+SLOWEST_MS: Final = 1000
 
 _PERIOD: Final = struct.Struct("<i")
 _STOPPED: Final = -1
@@ -43,7 +43,7 @@ def parse(data: bytes) -> NDArray[np.float64]:
 
 
 class _Options(Options):
-    period_ms: Annotated[StrictInt, Field(ge=5, le=1000)] = 20
+    period_ms: Annotated[StrictInt, Field(ge=5, le=SLOWEST_MS)] = 20
     """Milliseconds from one sample to the next; a board that is asked for too much sends what it can."""
     range_g: Annotated[StrictFloat, Field(ge=1.0, le=64.0)] = 16.0
     """Full scale in g: that of the board's program, which does not tell it."""
@@ -64,12 +64,9 @@ class AdafruitSession(CountedSession):
         Raises:
             LinkError: The board keeps no period that samples could come at.
         """
-        await link.write(PERIOD, _PERIOD.pack(self._options.period_ms))
-        answer = await link.read(PERIOD)
-        (period_ms,) = _PERIOD.unpack(answer) if len(answer) == _PERIOD.size else (0,)
-        if not 0 < period_ms <= 1000:
-            raise LinkError(self._device, f"it says that its period is {answer.hex() or 'empty'}; restart it")
-        self._agree(1000.0 / period_ms)
+        await self._agree_on_period(
+            link, PERIOD, period_ms=self._options.period_ms, form=_PERIOD, slowest_ms=SLOWEST_MS
+        )
 
     async def stop(self, link: Link) -> None:
         """Stop the measurement."""

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vskd_stream.decode.limits import refusal
-from vskd_stream.errors import LinkError
 from vskd_stream.samples import Samples
 from vskd_stream.sources.ble.profile import Advertisement, Link, Options, Traits, parse_options
 from vskd_stream.sources.ble.profiles._counted import INT16, CountedSession, vectors
@@ -67,12 +66,9 @@ class MicrobitSession(CountedSession):
         Raises:
             LinkError: It keeps none that samples could come at.
         """
-        await link.write(PERIOD, _PERIOD.pack(self._period_ms))
-        answer = await link.read(PERIOD)
-        (period_ms,) = _PERIOD.unpack(answer) if len(answer) == _PERIOD.size else (0,)
-        if not 0 < period_ms <= SLOWEST_MS:
-            raise LinkError(self._device, f"it says that its period is {answer.hex() or 'empty'}; restart it")
-        self._agree(1000.0 / period_ms)
+        await self._agree_on_period(
+            link, PERIOD, period_ms=self._period_ms, form=_PERIOD, slowest_ms=SLOWEST_MS
+        )
 
     def decode(self, uuid: str, data: bytes, *, arrival_s: float) -> list[Samples]:
         """Read a sample."""
