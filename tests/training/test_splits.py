@@ -32,7 +32,7 @@ def test_a_subject_on_two_sides_is_refused(
 
 def test_an_empty_side_is_refused() -> None:
     with pytest.raises(ValidationError):
-        SubjectSplit(train=("1",), validation=(), test=("2",))
+        SubjectSplit(train=(), validation=("1",), test=("2",))
 
 
 def test_a_side_holds_its_subjects_only() -> None:
