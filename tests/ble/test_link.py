@@ -5,12 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from bleak.exc import BleakDBusError, BleakGATTProtocolError, BleakGATTProtocolErrorCode
 
 from tests.ble.rig import PATIENCE, Rig
 from tests.ble.world import Char, Peripheral
 from vskd_stream.errors import LinkError
-from vskd_stream.sources.ble.link import MAX_WAITING, BleakLink, translated
+from vskd_stream.sources.ble.link import MAX_WAITING, BleakLink
 from vskd_stream.sources.ble.radio import Radio
 
 LEFT, RIGHT = (f"7a5b000{n}-3c1e-4f6a-9d2e-5a0c1b2d3e4f" for n in (1, 2))
@@ -102,28 +101,6 @@ async def test_of_notifications_that_nobody_reads_the_newest_are_kept_and_the_re
         assert int.from_bytes(first.data, "little") == 100
 
 
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure_of_the_link() -> None:
-    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(waiting.cancel)
-    with (
-        pytest.raises(LinkError, match="reading failed: the connection ended"),
-        translated("twins", "reading"),
-    ):
-        await waiting
-
-
-async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
-    async def work() -> None:
-        with translated("twins", "reading"):
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
 async def test_a_device_that_demands_pairing_is_told_how_to_be_paired() -> None:
     async with Rig.open("bluez") as rig:
         device = Peripheral(
@@ -142,18 +119,3 @@ async def test_a_device_that_demands_pairing_is_told_how_to_be_paired() -> None:
                 await asking
         await link.close()
         running.cancel()
-
-
-@pytest.mark.parametrize(
-    ("error", "is_told"),
-    [
-        (BleakGATTProtocolError(BleakGATTProtocolErrorCode.INSUFFICIENT_AUTHENTICATION), True),
-        (BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"]), True),
-        (BleakDBusError("org.bluez.Error.NotPermitted", ["Read not permitted"]), False),
-        (BleakGATTProtocolError(BleakGATTProtocolErrorCode.INVALID_HANDLE), False),
-    ],
-)
-def test_of_all_refusals_those_of_strangers_ask_for_pairing(error: Exception, is_told: bool) -> None:  # noqa: FBT001
-    with pytest.raises(LinkError) as told, translated("mine", "connecting"):
-        raise error
-    assert ("demands pairing" in str(told.value)) == is_told

@@ -13,7 +13,7 @@ from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from vskd_stream.errors import LinkError
-from vskd_stream.sources.ble.link import translated
+from vskd_stream.sources.ble.failures import translated
 
 _ADAPTER, _DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 _OFF_S = 0.5

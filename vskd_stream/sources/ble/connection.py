@@ -15,7 +15,8 @@ import structlog
 
 from vskd_stream.errors import DecodeError, LinkError
 from vskd_stream.samples import Samples
-from vskd_stream.sources.ble.link import BleakLink, is_cancelled
+from vskd_stream.sources.ble.failures import is_cancelled
+from vskd_stream.sources.ble.link import BleakLink
 from vskd_stream.sources.ble.patience import Patience
 from vskd_stream.sources.ble.profile import Session, read
 from vskd_stream.sources.ble.status import Status

@@ -23,7 +23,8 @@ from bleak_retry_connector import establish_connection
 
 from vskd_stream.backoff import Backoff
 from vskd_stream.errors import LinkError
-from vskd_stream.sources.ble.link import BleakLink, is_cancelled, translated
+from vskd_stream.sources.ble.failures import is_cancelled, translated
+from vskd_stream.sources.ble.link import BleakLink
 from vskd_stream.sources.ble.patience import Patience
 from vskd_stream.sources.ble.profile import Advertisement
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bleak import BleakScanner
 
-from vskd_stream.sources.ble.link import translated
+from vskd_stream.sources.ble.failures import translated
 from vskd_stream.sources.ble.profile import Advertisement
 from vskd_stream.sources.ble.profiles import PROFILES
 from vskd_stream.sources.ble.radio import Backends

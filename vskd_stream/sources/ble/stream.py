@@ -12,8 +12,8 @@ from vskd_stream.backoff import Backoff
 from vskd_stream.errors import LinkError
 from vskd_stream.sources.ble.claims import Claims
 from vskd_stream.sources.ble.connection import Connection, Deliver
+from vskd_stream.sources.ble.failures import is_cancelled
 from vskd_stream.sources.ble.ladder import Ladder
-from vskd_stream.sources.ble.link import is_cancelled
 from vskd_stream.sources.ble.patience import Patience
 from vskd_stream.sources.ble.profile import Advertisement, Profile, Session
 from vskd_stream.sources.ble.radio import Radio, Sighting
