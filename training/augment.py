@@ -35,6 +35,10 @@ class Augmentation(BaseModel):
     """Standard deviation of the angle turned about a random axis."""
     scale: float = Field(ge=0.0, le=0.5)
     """Standard deviation of the logarithm of the amplitude."""
+    # As ``splice``.
+    vigour: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda vigour: vigour == 0.0)
+    """Standard deviation of the logarithm by which movement is stronger or weaker: what a window's
+    acceleration differs from its mean by, while gravity stays what it is."""
     speed: float = Field(ge=0.0, le=0.5)
     """Standard deviation of the logarithm of the speed, for the window as a whole and along it."""
     noise_g: float = Field(ge=0.0, le=1.0)
@@ -80,6 +84,9 @@ def augment(
     windows = segments[:, :n] if how.speed == 0.0 else _warp(segments, n, how.speed, rng, available)
     turned = np.einsum("bij,bnj->bin", _rotations(batch, how.rotation_deg, rng), windows)
     turned *= np.exp(how.scale * rng.standard_normal((batch, 1, 1)))
+    if how.vigour > 0.0:
+        mean = turned.mean(axis=2, keepdims=True)
+        turned = mean + np.exp(how.vigour * rng.standard_normal((batch, 1, 1))) * (turned - mean)
     if how.mirror > 0.0:
         turned = np.where(_some(rng, batch, how.mirror), mirrored(turned), turned)
     if how.upside_down > 0.0:

@@ -39,6 +39,15 @@ def test_a_scale_keeps_the_direction_of_every_sample() -> None:
     assert ratio.std() > 0.05
 
 
+def test_vigour_makes_a_movement_stronger_and_leaves_gravity_alone() -> None:
+    made = augment(segments(N), N, NONE.model_copy(update={"vigour": 0.3}), np.random.default_rng(1))
+    as_is = segments(N).transpose(0, 2, 1)
+    assert made.mean(2) == pytest.approx(as_is.mean(2), abs=1e-5)
+    ratio = made.std(2) / as_is.std(2)
+    assert ratio == pytest.approx(np.broadcast_to(ratio[:, :1], ratio.shape), rel=1e-4)
+    assert np.log(ratio[:, 0]).std() == pytest.approx(0.3, rel=0.6)
+
+
 def test_noise_has_the_given_strength() -> None:
     made = augment(
         segments(N, batch=200), N, NONE.model_copy(update={"noise_g": 0.2}), np.random.default_rng(1)
