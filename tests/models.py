@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.manifests import manifest
 from training.bundling import write_bundle
+from vskd_stream.familiarity import Familiarity
 
 # A graph that today's onnx package writes and every supported onnxruntime reads.
 _IR_VERSION, _OPSET = 8, 17
@@ -28,9 +29,16 @@ _STEEPNESS = 400.0
 
 
 def tiny_bundle(
-    path: Path, *, golden_windows: NDArray[np.float32] | None = None, **manifest_changes: Any
+    path: Path,
+    *,
+    golden_windows: NDArray[np.float32] | None = None,
+    familiarity: Familiarity | None = None,
+    **manifest_changes: Any,
 ) -> Path:
-    """Write the tiny model with ``tests.manifests.manifest(**manifest_changes)``; returns ``path``."""
+    """Write the tiny model with ``tests.manifests.manifest(**manifest_changes)``; returns ``path``.
+
+    With a ``familiarity``, of one feature, the image's variance is the tap.
+    """
     fields = manifest(**manifest_changes)
     if golden_windows is None:
         rate = fields.sampling_rate_hz
@@ -38,15 +46,23 @@ def tiny_bundle(
         golden_windows = np.stack([acc_g.T.copy() for acc_g in both])
     write_bundle(
         path,
-        tiny_graph(labels=len(fields.labels), channels=fields.image.channels, size=fields.image.size),
+        tiny_graph(
+            labels=len(fields.labels),
+            channels=fields.image.channels,
+            size=fields.image.size,
+            tap=familiarity is not None,
+        ),
+        familiarity=familiarity,
         manifest=fields.model_dump(exclude={"schema_version", "graph_bytes", "graph_sha256"}),
         golden_windows=golden_windows,
     )
     return path
 
 
-def tiny_graph(*, labels: int, channels: int, size: int, batch: str | int = "batch") -> onnx.ModelProto:
-    """(batch, channels, size, size) images to (batch, labels) logits."""
+def tiny_graph(
+    *, labels: int, channels: int, size: int, batch: str | int = "batch", tap: bool = False
+) -> onnx.ModelProto:
+    """(batch, channels, size, size) images to (batch, labels) logits, and perhaps the (batch, 1) variance."""
     steps = np.geomspace(_FIRST_STEP, _LAST_STEP, labels - 1)
     # Lines of ever steeper slope: label k lies above all others between step k - 1 and step k.
     slopes = _STEEPNESS * np.arange(labels)
@@ -61,7 +77,10 @@ def tiny_graph(*, labels: int, channels: int, size: int, batch: str | int = "bat
             helper.make_node("Gemm", ["column", "slopes", "offsets"], ["logits"]),
         ],
         inputs=[helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, channels, size, size])],
-        outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, labels])],
+        outputs=[
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, labels]),
+            *([helper.make_tensor_value_info("column", TensorProto.FLOAT, [batch, 1])] if tap else []),
+        ],
         initializers={
             "last": np.array([1]),
             "slopes": slopes[np.newaxis].astype(np.float32),

@@ -20,8 +20,18 @@ from tests.models import acceleration, tiny_bundle, tiny_graph
 from training.bundling import write_bundle
 from vskd_stream import _ort
 from vskd_stream import bundle as bundle_module
-from vskd_stream.bundle import DIGEST_KEY, GOLDEN_KEY, MANIFEST_KEY, Bundle, load, resolve, shipped
+from vskd_stream.bundle import (
+    DIGEST_KEY,
+    FAMILIAR_KEY,
+    GOLDEN_KEY,
+    MANIFEST_KEY,
+    Bundle,
+    load,
+    resolve,
+    shipped,
+)
 from vskd_stream.errors import BundleError
+from vskd_stream.familiarity import Familiarity
 
 Json = dict[str, Any]
 
@@ -367,3 +377,43 @@ def test_without_any_shipped_bundle_that_is_said(models: Path) -> None:
 def test_what_looks_like_a_path_is_one(text: str) -> None:
     assert resolve(text) == Path(text)
     assert resolve(Path("wrist")) == Path("wrist")
+
+
+FAMILIAR = Familiarity(np.full((1, 1), 2.0, np.float32), np.zeros((2, 1), np.float32), half=3.5, spread=0.25)
+
+
+def familiar(path: Path) -> Path:
+    return tiny_bundle(path, familiarity=FAMILIAR)
+
+
+def test_what_is_familiar_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    found = load(familiar(tmp_path / "familiar.onnx")).familiarity
+    assert found is not None
+    assert np.array_equal(found.whitening, FAMILIAR.whitening)
+    assert np.array_equal(found.means, FAMILIAR.means)
+    assert (found.half, found.spread) == (3.5, 0.25)
+
+
+def test_a_bundle_that_knows_no_strangers_says_so(sound: Path) -> None:
+    assert load(sound).familiarity is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"half": -1.0}, "must be positive"),
+        ({"half": "near"}, "is missing"),
+        ({"whitening": {"shape": [1], "float32": base64.b64encode(bytes(4)).decode()}}, "whitening of the"),
+        ({"means": {"shape": [2, 1], "float32": "AAAA"}}, "multiple of element size"),
+        ({"means": {"shape": [9, 9], "float32": ""}}, "values for the shape"),
+    ],
+)
+def test_a_damaged_familiarity_is_refused(tmp_path: Path, path: Path, changes: Json, reason: str) -> None:
+    sound = familiar(tmp_path / "familiar.onnx")
+    model = onnx.load(sound)
+    entries = {each.key: json.loads(each.value) for each in model.metadata_props if each.key != DIGEST_KEY}
+    entries[FAMILIAR_KEY] |= changes
+    data = load(sound).graph + b"".join(entry(key, json.dumps(value)) for key, value in entries.items())
+    path.write_bytes(data + entry(DIGEST_KEY, hashlib.sha256(data).hexdigest()))
+    assert f"its {FAMILIAR_KEY} is wrong" in refusal(path)
+    assert reason in refusal(path)

@@ -18,6 +18,7 @@ from vskd_stream import classify as classify_module
 from vskd_stream.bundle import Bundle, Golden, load
 from vskd_stream.classify import MAX_BATCH, Classifier
 from vskd_stream.errors import BundleError, ImageSpecError
+from vskd_stream.familiarity import Familiarity
 from vskd_stream.image import encode_batch
 
 LABELS = ("still", "walking", "running")
@@ -74,6 +75,39 @@ def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(tmp_pa
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, np.stack([1 - moving, moving], axis=1), atol=1e-5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_what_is_unlike_anything_learned_takes_from_every_label_alike(tmp_path: Path) -> None:
+    near = Familiarity(np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32), half=0.2, spread=0.05)
+    plain, wary = (
+        load(
+            tiny_bundle(
+                tmp_path / f"{name}.onnx", familiarity=found, labels=LABELS, golden_windows=windows(3)[:2]
+            )
+        )
+        for name, found in (("plain", None), ("wary", near))
+    )
+    some = windows(9)
+    images = encode_batch(some, spec=plain.manifest.image).astype(np.float64)
+    variance = ((images - images.mean(axis=(2, 3), keepdims=True)) ** 2).mean(axis=(1, 2, 3))
+    known = 1.0 / (1.0 + np.exp((variance - 0.2) / 0.05))
+    assert known.min() < 0.2
+    assert known.max() > 0.9
+
+    told = Classifier(wary).classify(some)
+    np.testing.assert_allclose(told, Classifier(plain).classify(some) * known[:, np.newaxis], atol=1e-5)
+    np.testing.assert_allclose(told.sum(axis=1), known, atol=1e-5)
+
+
+def test_a_tap_that_is_not_there_or_of_another_size_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    one, two = (
+        Familiarity(np.eye(features, dtype=np.float32), np.zeros((1, features), np.float32), 1.0, 1.0)
+        for features in (1, 2)
+    )
+    assert "the graph has 1 outputs instead of logits and tap" in refusal(replace(bundle, familiarity=one))
+    wary = load(tiny_bundle(tmp_path / "wary.onnx", familiarity=one))
+    assert "the graph's tap is tensor(float) of ['batch', 1]" in refusal(replace(wary, familiarity=two))
+    assert "the graph has 2 outputs instead of one" in refusal(replace(wary, familiarity=None))
 
 
 def test_huge_logits_overflow_nothing(bundle: Bundle) -> None:

@@ -12,9 +12,20 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from vskd_stream.bundle import DIGEST_KEY, GOLDEN_KEY, MANIFEST_KEY, MAX_GOLDENS, Bundle, Golden, load
+from vskd_stream.bundle import (
+    DIGEST_KEY,
+    FAMILIAR_KEY,
+    GOLDEN_KEY,
+    MANIFEST_KEY,
+    MAX_GOLDENS,
+    Bundle,
+    Golden,
+    familiarity_to_json,
+    load,
+)
 from vskd_stream.classify import Classifier
 from vskd_stream.errors import BundleError
+from vskd_stream.familiarity import Familiarity
 from vskd_stream.image import AXES
 from vskd_stream.manifest import SCHEMA_VERSION, Manifest
 
@@ -25,17 +36,19 @@ def write_bundle(
     *,
     manifest: Mapping[str, object],
     golden_windows: NDArray[np.float32],
+    familiarity: Familiarity | None = None,
 ) -> None:
     """Write a bundle; the file appears whole and loadable, or not at all.
 
     Args:
         path: The file to write, in an existing directory.
         graph: (batch, channels, size, size) float32 images to (batch, labels) float32 logits, one
-            input, one output, weights inside. What an exporter noted beside the numbers (its
+            input, weights inside. What an exporter noted beside the numbers (its
             metadata, stack traces, paths) is left out.
         manifest: The fields of ``Manifest`` without schema_version, graph_bytes and graph_sha256.
         golden_windows: (g, 3, window_samples) float32, acceleration in g, 1 to 64 of them; their
             probabilities are computed here, through ``classify``.
+        familiarity: How strangers are known, by the tap that the graph then has as a second output.
 
     Raises:
         BundleError: The graph does not fit the manifest; there is no golden window, or too many; or
@@ -51,9 +64,11 @@ def write_bundle(
             "graph_sha256": hashlib.sha256(serialised).hexdigest(),
         }
     )
-    golden = _golden(path, serialised, complete, golden_windows)
+    golden = _golden(path, serialised, complete, golden_windows, familiarity)
     data = serialised + _entry(MANIFEST_KEY, complete.model_dump_json().encode())
     data += _entry(GOLDEN_KEY, golden.to_json())
+    if familiarity is not None:
+        data += _entry(FAMILIAR_KEY, familiarity_to_json(familiarity))
     data += _entry(DIGEST_KEY, hashlib.sha256(data).hexdigest().encode())
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         trial = Path(folder) / path.name
@@ -64,7 +79,13 @@ def write_bundle(
         trial.replace(path)
 
 
-def _golden(path: Path, graph: bytes, manifest: Manifest, windows: NDArray[np.float32]) -> Golden:
+def _golden(
+    path: Path,
+    graph: bytes,
+    manifest: Manifest,
+    windows: NDArray[np.float32],
+    familiarity: Familiarity | None,
+) -> Golden:
     if not 1 <= len(windows) <= MAX_GOLDENS:
         raise BundleError(path, f"{len(windows)} golden windows: give 1 to {MAX_GOLDENS}")
     labels = len(manifest.labels)
@@ -72,7 +93,10 @@ def _golden(path: Path, graph: bytes, manifest: Manifest, windows: NDArray[np.fl
         windows=np.empty((0, AXES, manifest.window_samples), np.float32),
         probabilities=np.empty((0, labels), np.float32),
     )
-    classifier = Classifier(Bundle(path=path, manifest=manifest, sha256="", graph=graph, golden=untested))
+    bundle = Bundle(
+        path=path, manifest=manifest, sha256="", graph=graph, golden=untested, familiarity=familiarity
+    )
+    classifier = Classifier(bundle)
     probabilities = classifier.classify(windows)
     best_two = np.sort(probabilities, axis=1)[:, -2:]
     lead = best_two[:, 1] - best_two[:, 0]

@@ -107,7 +107,11 @@ class Figures:
 
 
 def measure(probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str]) -> Figures:
-    """Figures of (w, labels) probabilities against (w,) true labels."""
+    """Figures of (w, labels) probabilities against (w,) true labels.
+
+    All windows are of these labels, so what is said of strangers is left out: the rows are made to sum to 1.
+    """
+    probabilities = probabilities / np.maximum(probabilities.sum(1, keepdims=True), np.float32(1e-12))
     of_truth = np.clip(probabilities[np.arange(len(truth)), truth].astype(np.float64), 1e-12, None)
     nll = float(-np.log(of_truth).mean())
     return _figures(probabilities.argmax(1), probabilities.max(1), truth, labels, nll=nll)

@@ -21,7 +21,8 @@ from training.card import write_card
 from training.datasets import Recording
 from training.evaluate import Judgement, Predictions, coarse_level, judge, predict, running_means, vote
 from training.experiment import Experiment, Exportable
-from training.graph import INPUT, OUTPUT, float32_graph, int8_graph
+from training.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
+from training.strangers import familiarity
 from training.student import Student
 from training.windows import RandomWindows, Stretch, cut
 from vskd_stream import _ort
@@ -64,6 +65,8 @@ class Material:
     """(c, 3, n) training windows, every label as often: the int8 ranges."""
     validation: Sequence[Stretch]
     test: Sequence[Stretch]
+    familiar: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+    """(w, 3, n) training windows as recorded and their (w,) labels; None: the bundle knows no strangers."""
 
 
 def material(experiment: Experiment, recordings: Sequence[Recording]) -> Material:
@@ -78,11 +81,13 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
     )
     rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
     calibration, _ = supply.draw(rng, experiment.export.calibration_windows)
+    familiar = experiment.export.familiar_windows
     return Material(
         learned=experiment.split.train,
         calibration=calibration,
         validation=cut(experiment.split.select(recordings, "validation"), experiment.signal),
         test=cut(experiment.split.select(recordings, "test"), experiment.signal),
+        familiar=None if familiar is None else supply.draw(rng, familiar),
     )
 
 
@@ -107,7 +112,7 @@ def export(
         BundleError: A bundle's golden pair does not come out.
     """
     run.mkdir(parents=True, exist_ok=True)
-    float32 = float32_graph(student, experiment.image)
+    float32 = float32_graph(student, experiment.image, tap=found.familiar is not None)
     graphs: dict[Precision, bytes] = {
         "fp32": float32,
         "int8": int8_graph(float32, encode_batch(found.calibration, spec=experiment.image)),
@@ -143,14 +148,25 @@ def _export(
     hop_s = experiment.signal.hop_s
     session = _ort.open_session(graph, threads=threads)
 
-    def logits(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def asked(windows: NDArray[np.float32], output: str = OUTPUT) -> NDArray[np.float32]:
         images = encode_batch(windows, spec=experiment.image)
-        answer: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
+        answer: NDArray[np.float32] = session.run([output], {INPUT: images})[0]
         return answer
 
-    scores = predict(logits, found.validation)
+    scores = predict(asked, found.validation)
     divisor = temperature(*scores.pooled())
-    scaled = Predictions(found.validation, [softmax(part / divisor) for part in scores.probabilities])
+    told = [softmax(part / divisor) for part in scores.probabilities]
+    familiar = None
+    if found.familiar is not None:
+        taps = predict(lambda windows: asked(windows, TAP), found.validation).probabilities
+        learned, labels = found.familiar
+        batches = [asked(learned[i : i + _BATCH], TAP) for i in range(0, len(learned), _BATCH)]
+        familiar = familiarity(np.concatenate(batches), labels, validation=np.concatenate(taps))
+        told = [
+            (part * familiar.known(tap)[:, np.newaxis]).astype(np.float32)
+            for part, tap in zip(told, taps, strict=True)
+        ]
+    scaled = Predictions(found.validation, told)
     # A first time without thresholds, to find them.
     lenient = experiment.decision(dict.fromkeys(experiment.labels, 0.0))
     votes = vote(scaled, lenient, experiment.labels, hop_s=experiment.signal.hop_s)
@@ -190,7 +206,7 @@ def _export(
             ),
             "card": card,
         }
-        write_bundle(path, graph, manifest=manifest, golden_windows=goldens)
+        write_bundle(path, graph, manifest=manifest, golden_windows=goldens, familiarity=familiar)
 
     def judged(stretches: Sequence[Stretch]) -> Judgement:
         classifier = Classifier(load(path), threads=threads)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from training.student import Student
 from vskd_stream import _ort  # noqa: F401  first: it opts out of onnxruntime's telemetry
@@ -31,27 +32,43 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-INPUT, OUTPUT = "image", "logits"
+INPUT, OUTPUT, TAP = "image", "logits", "tap"
 _OPSET = 17
 _BATCH = 16
 
 
-def float32_graph(student: Student, image: ImageSpec) -> bytes:
-    """The student as an ONNX graph: (batch, channels, h, w) float32 "image" to (batch, labels) "logits"."""
+class _WithTap(nn.Module):
+    """Answers with the tap as well."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        tap = self.student.features(images)
+        return self.student.answer(tap), tap
+
+
+def float32_graph(student: Student, image: ImageSpec, *, tap: bool = False) -> bytes:
+    """The student as an ONNX graph: (batch, channels, h, w) float32 "image" to (batch, labels) "logits".
+
+    With ``tap`` it has a second output, the (batch, features) "tap".
+    """
     student.eval()
+    outputs = [OUTPUT, TAP] if tap else [OUTPUT]
     example = torch.zeros(2, *image.shape)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         exported, folded = Path(folder) / "exported.onnx", Path(folder) / "folded.onnx"
         # Not torch's newer exporter: it takes half a minute for the same nodes.
         torch.onnx.export(
-            student,
+            _WithTap(student) if tap else student,
             (example,),
             str(exported),
             dynamo=False,
             opset_version=_OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
         )
         # Folds the batch normalisations into the convolutions, which int8 needs and float32 likes.
         quant_pre_process(str(exported), str(folded))

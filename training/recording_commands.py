@@ -181,16 +181,14 @@ def judge_folds(
 
 def judge_unknown(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
     """Compare scores of strangeness on labels that were left out; write a file of figures."""
-    found = unknown.compare(experiment, finished(experiment, run=run), data=data, say=say)
+    bundles = _bundles(experiment, run=run)
+    found = unknown.compare(experiment, finished(experiment, run=run), bundles, data=data, say=say)
     _write(results / f"{experiment.name}-unknown.json", found, say=say)
 
 
 def judge_days(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
     """Play the test subjects' days through both bundles; write a file of figures."""
-    bundles: dict[str, Path] = {
-        precision: bundle_path(experiment, precision, run=run) for precision in PRECISIONS
-    }
-    found = days.evaluate(experiment, bundles, data=data, say=say)
+    found = days.evaluate(experiment, _bundles(experiment, run=run), data=data, say=say)
     _write(results / f"{experiment.name}-stream.json", found, say=say)
 
 
@@ -198,6 +196,10 @@ def judge_robustness(experiment: Experiment, *, data: Path, run: Path, results: 
     """Judge the int8 bundle on other wrists and watches; write a file of figures."""
     found = robustness.evaluate(experiment, bundle_path(experiment, "int8", run=run), data=data, say=say)
     _write(results / f"{experiment.name}-robustness.json", found, say=say)
+
+
+def _bundles(experiment: Experiment, *, run: Path) -> dict[str, Path]:
+    return {precision: bundle_path(experiment, precision, run=run) for precision in PRECISIONS}
 
 
 def _write(target: Path, document: object, *, say: Say) -> None:

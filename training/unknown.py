@@ -6,7 +6,7 @@ Every score is higher where the model is more at home.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from training.calibrate import temperature
 from training.datasets import DatasetError, Recording
+from training.evaluate import predict, vote
 from training.experiment import Experiment
 from training.networks import Network, told
+from training.strangers import gaussian
 from training.windows import cut
+from vskd_stream.bundle import load
+from vskd_stream.classify import Classifier
+from vskd_stream.familiarity import Familiarity
 
 KNOWN_KEPT = 0.95
 """Part of the known windows above the threshold at which strangers are counted."""
@@ -28,12 +33,20 @@ Floats = NDArray[np.float64]
 
 
 def compare(
-    experiment: Experiment, student: Network, *, data: Path, say: Callable[[str], None]
+    experiment: Experiment,
+    student: Network,
+    bundles: Mapping[str, Path],
+    *,
+    data: Path,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """AUROC of each score, and how many strangers it lets in at the threshold that keeps 95 % of the known.
 
+    Of ``bundles``, by name, the same of what they tell, and what votes for ``unknown`` at their thresholds.
+
     Raises:
         DatasetError: The experiment leaves nothing out, or its test subjects did none of that.
+        BundleError: A bundle is missing or damaged.
     """
     if not experiment.dataset.leave_out:
         raise DatasetError(experiment.name, "nothing is left out: name strangers in dataset.leave_out")
@@ -64,14 +77,11 @@ def compare(
         name: (score(known_features), score(strange_features))
         for name, score in of_features(learned[1], learned[2]).items()
     }
-    found = {}
-    for name, (known, strange) in by.items():
-        threshold = float(np.quantile(known, 1.0 - KNOWN_KEPT))
-        found[name] = {
-            "auroc": auroc(known, strange),
-            "strangers let in": float((strange >= threshold).mean()),
-        }
-        say(f"{name:>22}: AUROC {found[name]['auroc']:.4f}, {found[name]['strangers let in']:.1%} let in")
+    found = {name: _judged(known, strange) for name, (known, strange) in by.items()}
+    tested = experiment.split.select(recordings, "test")
+    told = {name: _told(experiment, path, tested, strangers) for name, path in bundles.items()}
+    for name, figures in (found | told).items():
+        say(f"{name:>22}: " + ", ".join(f"{what} {value:.4f}" for what, value in figures.items()))
     return {
         "command": f"vskd-train unknown --config configs/train/{experiment.name}.yaml --data DIR",
         "left_out": experiment.dataset.leave_out,
@@ -79,7 +89,28 @@ def compare(
         "accuracy of the known": float((known_logits.argmax(1) == truth).mean()),
         "known kept": KNOWN_KEPT,
         "scores": found,
+        "bundles": told,
     }
+
+
+def _judged(known: Floats, strange: Floats) -> dict[str, float]:
+    threshold = float(np.quantile(known, 1.0 - KNOWN_KEPT))
+    return {"AUROC": auroc(known, strange), "strangers let in": float((strange >= threshold).mean())}
+
+
+def _told(
+    experiment: Experiment, path: Path, known: Sequence[Recording], strangers: Sequence[Recording]
+) -> dict[str, float]:
+    """Figures of a bundle's largest probability, and of its votes."""
+    bundle = load(path)
+    manifest = bundle.manifest
+    classifier = Classifier(bundle, threads=experiment.fit.threads)
+    sides = [predict(classifier.classify, cut(each, experiment.signal)) for each in (known, strangers)]
+    figures = _judged(*(np.concatenate(each.probabilities).max(1).astype(np.float64) for each in sides))
+    for name, each in zip(("known", "strangers"), sides, strict=True):
+        votes = vote(each, manifest.decision, manifest.labels, hop_s=experiment.signal.hop_s)
+        figures[f"{name} told as unknown"] = float(1.0 - votes.sure.mean())
+    return figures
 
 
 def of_logits(divisor: float) -> dict[str, Callable[[Floats], Floats]]:
@@ -107,18 +138,8 @@ def of_logits(divisor: float) -> dict[str, Callable[[Floats], Floats]]:
 
 def of_features(learned: Floats, labels: NDArray[np.int64]) -> dict[str, Callable[[Floats], Floats]]:
     """Scores of (w, d) features against those of (t,) labelled learned windows; by name."""
-    classes = np.unique(labels)
-    means = np.stack([learned[labels == each].mean(0) for each in classes])
-    spread = learned - means[np.searchsorted(classes, labels)]
-    # Shrunk a little towards a ball: features that never fired on what was learned have no variance.
-    covariance = spread.T @ spread / len(spread)
-    covariance += 1e-2 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    precision = np.linalg.inv(covariance)
-
-    def mahalanobis(features: Floats) -> Floats:
-        distances = [np.einsum("wd,de,we->w", off, precision, off) for off in (features - m for m in means)]
-        return -np.asarray(np.min(distances, axis=0), np.float64)
-
+    whitening, means = gaussian(learned.astype(np.float32), labels)
+    nearest = Familiarity(whitening, means, half=1.0, spread=1.0)
     bank = _unit(learned)
 
     def neighbour(features: Floats) -> Floats:
@@ -127,7 +148,10 @@ def of_features(learned: Floats, labels: NDArray[np.int64]) -> dict[str, Callabl
         nearest = min(_NEIGHBOURS, len(bank))
         return np.concatenate([np.sort(part @ bank.T, axis=1)[:, -nearest] for part in parts])
 
-    return {"Mahalanobis": mahalanobis, "nearest neighbours": neighbour}
+    return {
+        "Mahalanobis": lambda features: -nearest.distances(features.astype(np.float32)),
+        "nearest neighbours": neighbour,
+    }
 
 
 def auroc(known: Floats, strange: Floats) -> float:

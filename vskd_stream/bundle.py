@@ -5,6 +5,7 @@ protobuf merges what is appended, so every ONNX tool reads it. The entries, in t
 
     vskd.manifest   the Manifest as JSON; its graph_bytes and graph_sha256 describe the graph
     vskd.golden     windows, and the probabilities that they must come out with, as JSON
+    vskd.familiar   how like what was learned a window is, as JSON (``Familiarity``); not in every bundle
     vskd.sha256     hex digest of every byte before this entry
 
 Everything about the file is checked here, before onnxruntime sees a byte of it; what the graph
@@ -30,11 +31,13 @@ from pydantic import ValidationError
 
 from vskd_stream import _modelproto
 from vskd_stream.errors import BundleError
+from vskd_stream.familiarity import Familiarity
 from vskd_stream.image import AXES
 from vskd_stream.manifest import SCHEMA_VERSION, Manifest
 
 MANIFEST_KEY = "vskd.manifest"
 GOLDEN_KEY = "vskd.golden"
+FAMILIAR_KEY = "vskd.familiar"
 DIGEST_KEY = "vskd.sha256"
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -67,6 +70,25 @@ class Golden:
         raise ValueError("windows or probabilities are missing")
 
 
+def familiarity_to_json(familiarity: Familiarity) -> bytes:
+    """The ``vskd.familiar`` entry, its arrays packed as ``Golden``'s."""
+    return json.dumps(
+        {
+            "whitening": _packed(familiarity.whitening),
+            "means": _packed(familiarity.means),
+            "half": familiarity.half,
+            "spread": familiarity.spread,
+        }
+    ).encode()
+
+
+def _familiarity_from_json(text: bytes) -> Familiarity:
+    match pydantic_core.from_json(text):
+        case {"whitening": whitening, "means": means, "half": float(half), "spread": float(spread)}:
+            return Familiarity(_unpacked(whitening), _unpacked(means), half, spread)
+    raise ValueError("whitening, means, half or spread is missing")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
     """A bundle whose bytes are sound; ``classify.Classifier`` tells whether its graph is."""
@@ -78,6 +100,8 @@ class Bundle:
     graph: bytes = field(repr=False)
     """A serialised ModelProto."""
     golden: Golden = field(repr=False)
+    familiarity: Familiarity | None = field(default=None, repr=False)
+    """None: the bundle takes every window for one of its labels'; its graph has no tap."""
 
 
 def shipped(name: str) -> Path:
@@ -132,7 +156,10 @@ def load(path: Path, *, sha256: str | None = None) -> Bundle:
     ):
         raise BundleError(path, "its bytes are not those it was written with: copy the file again")
     golden = _golden(path, metadata.get(GOLDEN_KEY, b""), manifest)
-    return Bundle(path=path, manifest=manifest, sha256=digest, graph=graph, golden=golden)
+    familiarity = _familiarity(path, metadata.get(FAMILIAR_KEY))
+    return Bundle(
+        path=path, manifest=manifest, sha256=digest, graph=graph, golden=golden, familiarity=familiarity
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -190,6 +217,15 @@ def _golden(path: Path, text: bytes, manifest: Manifest) -> Golden:
     except ValueError as error:
         raise BundleError(path, f"its {GOLDEN_KEY} is wrong ({error}): {_EXPORT_AGAIN}") from error
     return golden
+
+
+def _familiarity(path: Path, text: bytes | None) -> Familiarity | None:
+    if text is None:
+        return None
+    try:
+        return _familiarity_from_json(text)
+    except ValueError as error:
+        raise BundleError(path, f"its {FAMILIAR_KEY} is wrong ({error}): {_EXPORT_AGAIN}") from error
 
 
 def _packed(array: NDArray[np.float32]) -> dict[str, object]:

@@ -55,7 +55,8 @@ class Classifier:
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise self._refusal(f"onnxruntime does not take the graph ({_first_line(error)})") from error
         self._input = self._only("input", inputs, shape=image.shape)
-        self._output = self._only("output", outputs, shape=(len(bundle.manifest.labels),))
+        self._familiarity = bundle.familiarity
+        self._outputs = self._named(outputs)
         self._images = np.empty((MAX_BATCH, *image.shape), np.float32)
         self._check(bundle.golden)
 
@@ -66,7 +67,8 @@ class Classifier:
             windows: (b, 3, window_samples) float32, C-contiguous, acceleration in g, finite.
 
         Returns:
-            (b, labels) float32: calibrated probabilities in the manifest's order, summing to 1.
+            (b, labels) float32: calibrated probabilities in the manifest's order. What they miss to 1 is
+            the probability of something that was never learned, in a bundle that can tell.
 
         Raises:
             ImageSpecError: The windows do not fit the manifest.
@@ -91,7 +93,7 @@ class Classifier:
 
     def _probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         try:
-            logits = self._session.run([self._output], {self._input: images})[0]
+            logits, *taps = self._session.run(self._outputs, {self._input: images})
         except Exception as error:
             raise self._refusal(f"onnxruntime fails in the graph ({_first_line(error)})") from error
         if logits.shape != (len(images), len(self.manifest.labels)):
@@ -102,7 +104,23 @@ class Classifier:
         scaled = logits.astype(np.float64) / self.manifest.temperature
         weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+        if self._familiarity is not None:
+            known = self._familiarity.known(taps[0])
+            if not np.isfinite(known).all():
+                raise self._refusal("a tap is not finite")
+            probabilities *= known[:, np.newaxis]
         return probabilities
+
+    def _named(self, outputs: list[_Tensor]) -> list[str]:
+        """The names of the logits and, in a bundle that knows strangers, of the tap."""
+        labels = (len(self.manifest.labels),)
+        if self._familiarity is None:
+            return [self._only("output", outputs, shape=labels)]
+        if len(outputs) != 2:
+            raise self._refusal(f"the graph has {len(outputs)} outputs instead of logits and tap")
+        logits, tap = outputs
+        features = (len(self._familiarity.whitening),)
+        return [self._only("first output", [logits], shape=labels), self._only("tap", [tap], shape=features)]
 
     def _only(self, what: str, found: list[_Tensor], *, shape: tuple[int, ...]) -> str:
         """The name of the graph's single input or output, of (any batch, *shape) float32."""

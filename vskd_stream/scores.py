@@ -16,4 +16,4 @@ class Scores:
     end_sample: int
     """The window covers the grid samples [end_sample - window_samples, end_sample)."""
     probabilities: NDArray[np.float32]
-    """(labels,) in the manifest's order, summing to 1."""
+    """(labels,) in the manifest's order; what they miss to 1 is the probability of none of them."""

@@ -60,9 +60,13 @@ def test_the_commands_judge_days_other_watches_and_strangers(folder: Path) -> No
     assert stream["not_worn_told"] > 0.3
     changes = results["wrist-wisdm-smoke-robustness"]["changes"]
     assert changes["as recorded"]["windows"] > 0
-    scores = results["wrist-wisdm-smoke-unknown"]["scores"]
+    strangers = results["wrist-wisdm-smoke-unknown"]
+    scores = strangers["scores"]
     assert set(scores) >= {"energy", "largest probability", "Mahalanobis", "nearest neighbours"}
-    assert all(0.0 <= each["auroc"] <= 1.0 for each in scores.values())
+    assert all(0.0 <= each["AUROC"] <= 1.0 for each in scores.values())
+    # The left-out rhythm lies between two that were learned, and far from both.
+    assert strangers["bundles"]["int8"]["AUROC"] > 0.9
+    assert strangers["bundles"]["int8"]["strangers told as unknown"] > 0.5
 
 
 def test_executions_are_played_as_recorded_and_nothing_is_demanded_while_someone_gets_up(

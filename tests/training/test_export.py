@@ -114,7 +114,9 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
         damaged.head.bias[1] = -1000.0
     # The temperature would soften such a model until no golden window is clear, which is another refusal.
     monkeypatch.setattr("training.export.temperature", lambda *_: 1.0)
-    monkeypatch.setattr("training.export.int8_graph", lambda *_: float32_graph(damaged, experiment.image))
+    monkeypatch.setattr(
+        "training.export.int8_graph", lambda *_: float32_graph(damaged, experiment.image, tap=True)
+    )
     found = material(experiment, wisdm.load(place / toys.FILE))
     with pytest.raises(ExportError, match=r"int8 loses .* points"):
         export(experiment, student, found, run=tmp_path, say=lambda _: None)
