@@ -42,7 +42,7 @@ def compare(
 ) -> dict[str, Any]:
     """AUROC of each score, and how many strangers it lets in at the threshold that keeps 95 % of the known.
 
-    Of ``bundles``, by name, the same of what they tell, and what votes for ``unknown`` at their thresholds.
+    Of ``bundles``, by name, the same of what their probabilities sum to, and what votes for ``unknown`` at their thresholds.
 
     Raises:
         DatasetError: The experiment leaves nothing out, or its test subjects did none of that.
@@ -101,12 +101,14 @@ def _judged(known: Floats, strange: Floats) -> dict[str, float]:
 def _told(
     experiment: Experiment, path: Path, known: Sequence[Recording], strangers: Sequence[Recording]
 ) -> dict[str, float]:
-    """Figures of a bundle's largest probability, and of its votes."""
+    """Figures of what a bundle's probabilities sum to, and of its votes."""
     bundle = load(path)
     manifest = bundle.manifest
     classifier = Classifier(bundle, threads=experiment.fit.threads)
     sides = [predict(classifier.classify, cut(each, experiment.signal)) for each in (known, strangers)]
-    figures = _judged(*(np.concatenate(each.probabilities).max(1).astype(np.float64) for each in sides))
+    # Of a bundle that knows no strangers all sums are 1, and this tells that: 0.5.
+    sums = [np.concatenate(each.probabilities).sum(1).round(6).astype(np.float64) for each in sides]
+    figures = _judged(*sums)
     for name, each in zip(("known", "strangers"), sides, strict=True):
         votes = vote(each, manifest.decision, manifest.labels, hop_s=experiment.signal.hop_s)
         figures[f"{name} told as unknown"] = float(1.0 - votes.sure.mean())
