@@ -42,7 +42,8 @@ def compare(
 ) -> dict[str, Any]:
     """AUROC of each score, and how many strangers it lets in at the threshold that keeps 95 % of the known.
 
-    Of ``bundles``, by name, the same of what their probabilities sum to, and what votes for ``unknown`` at their thresholds.
+    Of ``bundles``, by name, the same of what their probabilities sum to, and what votes for ``unknown`` at
+    their thresholds.
 
     Raises:
         DatasetError: The experiment leaves nothing out, or its test subjects did none of that.
