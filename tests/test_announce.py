@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime
 
 import jsonschema
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.manifests import manifest
 from vskd_stream.announce import Announcer

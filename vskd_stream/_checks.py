@@ -28,3 +28,12 @@ def increasing_within(t_s: NDArray[np.float64], low: float, high: float) -> bool
     for i in range(1, len(t_s)):
         is_increasing &= t_s[i - 1] < t_s[i]
     return is_increasing
+
+
+@jit_for("boolean(Array(float32, 1, 'C', readonly=True))", nogil=False)
+def finite(values: NDArray[np.float32]) -> bool:
+    """Whether no value is infinite or a NaN."""
+    is_finite = True
+    for value in values:
+        is_finite &= np.isfinite(value)
+    return is_finite

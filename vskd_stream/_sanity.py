@@ -1,4 +1,4 @@
-"""The numba kernel of ``sanity``: what a second of samples looks like, in one call."""
+"""The numba kernels of ``sanity``: samples into seconds, and what a second of samples looks like."""
 
 from __future__ import annotations
 
@@ -9,6 +9,34 @@ from vskd_stream._jit import jit_for
 
 TYPICAL, DEVIATION, REST, CLIPPED = 0, 1, 2, 3
 """Where ``measure`` writes what."""
+
+
+@jit_for(
+    "Tuple((int64, int64))(float64[::1], float32[:, ::1], int64, float64, float64[::1], float32[:, ::1], int64)",
+    nogil=False,
+)
+def gather(
+    t_s: NDArray[np.float64],
+    acc_g: NDArray[np.float32],
+    begin: int,
+    until_s: float,
+    second_s: NDArray[np.float64],
+    second_g: NDArray[np.float32],
+    count: int,
+) -> tuple[int, int]:
+    """Put samples from ``begin`` on behind the ``count`` that a second has, as long as there is room.
+
+    Returns:
+        Where the samples from ``until_s`` on begin, or len(t_s); and how many the second has now.
+    """
+    end = begin
+    while end < len(t_s) and t_s[end] < until_s:
+        if count < len(second_s):
+            second_s[count] = t_s[end]
+            second_g[count] = acc_g[end]
+            count += 1
+        end += 1
+    return end, count
 
 
 @jit_for("void(float64[::1], float32[:, ::1], float64, float64, float64[::1])", nogil=False)

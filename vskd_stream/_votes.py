@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from vskd_stream._jit import jit_for
 
+_MOST_PARTIALS = 16
+"""Of 53 bits each, and the bits of a sum of float32 span fewer than 300."""
+
 
 @jit_for(
     "void(Array(float32, 1, 'C', readonly=True), float64, float32[:, ::1], float64[:, ::1], int64)",
@@ -63,3 +66,43 @@ def likeliest_path(
         else:
             second = max(second, worth[label])
     return best, first[best], worth[best] - second
+
+
+@jit_for("float64(float32[:, ::1], int64, int64, int64)", nogil=False)
+def mean_of_last(kept: NDArray[np.float32], pushed: int, count: int, label: int) -> float:
+    """Mean probability of a label over the last ``count`` of ``pushed`` rows of a ring.
+
+    The sum is exact until it is rounded once, as that of ``math.fsum`` (Shewchuk 1997): neither the order
+    of the sum nor the machine decides a tie.
+    """
+    partials = np.empty(_MOST_PARTIALS)
+    held = 0
+    for i in range(pushed - count, pushed):
+        x = np.float64(kept[i % len(kept), label])
+        size = 0
+        for j in range(held):
+            y = partials[j]
+            if abs(x) < abs(y):
+                x, y = y, x
+            high = x + y
+            low = y - (high - x)
+            if low != 0.0:
+                partials[size] = low
+                size += 1
+            x = high
+        partials[size] = x
+        held = size + 1
+    held -= 1
+    total = partials[held]
+    low = 0.0
+    while held > 0 and low == 0.0:
+        held -= 1
+        before = total
+        total = before + partials[held]
+        low = partials[held] - (total - before)
+    # What lies behind a half decides to which side it is rounded.
+    if held > 0 and low * partials[held - 1] > 0.0:
+        higher = total + 2.0 * low
+        if higher - total == 2.0 * low:
+            total = higher
+    return total / count

@@ -56,16 +56,19 @@ class Announcer:
 
     def announce(self, pipeline: Pipeline, cut: Cut, probabilities: NDArray[np.float32] | None) -> None:
         """Take a device's next cut, with the model's probabilities if it is a window."""
-        timing = self._timing(cut.clock)
-        tells_scores = self._scores and not pipeline.preferences.withholds
-        if isinstance(cut.piece, Window):
-            newest_s = (cut.piece.end_sample - 1) / self._manifest.sampling_rate_hz
+        timing, piece = self._timing(cut.clock), cut.piece
+        if isinstance(piece, Window):
+            newest_s = (piece.end_sample - 1) / self._manifest.sampling_rate_hz
             # A device whose own clock is ahead cannot be told from one that is early.
             pipeline.ledger.latency.observe(max(0.0, timing.published_utc_s - timing.utc_s(newest_s)))
-        if tells_scores and isinstance(cut.piece, Window) and probabilities is not None:
-            scores = Scores(pipeline.device, cut.piece.end_sample, probabilities)
-            self._publish(topics.scores(scores, manifest=self._manifest, origin=self._origin, timing=timing))
-        self._tell(pipeline.decide(cut, probabilities), timing)
+            if self._scores and probabilities is not None and not pipeline.preferences.withholds:
+                scores = Scores(pipeline.device, piece.end_sample, probabilities)
+                publication = topics.scores(
+                    scores, manifest=self._manifest, origin=self._origin, timing=timing
+                )
+                self._publish(publication)
+        if events := pipeline.decide(cut, probabilities):
+            self._tell(events, timing)
 
     def stop(self, pipeline: Pipeline, *, reason: Literal["stopped", "paused"] = "stopped") -> None:
         """End what a device's wearer does, because we end or are to pause."""

@@ -14,6 +14,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 from vskd_stream.samples import Epoch
 
 MAX_UTC_ERROR_S: Final = 86_400.0
@@ -43,8 +45,7 @@ ClockKind = Literal["utc", "host"]
 """Who says when a sample was taken: the device's own UTC, or the host by the batches' arrivals."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
+class ClockReading(msgspec.Struct, frozen=True):
     """How stream time became UTC at some moment."""
 
     kind: ClockKind
@@ -146,8 +147,10 @@ class StreamClock:
             self._best = (x, y)
         self._floor_s = min(self._floor_s, y - self._skew * x)
         line_s = self._floor_s + self._skew * x
-        slot = self._observed % _RESIDUALS
-        self._residuals[slot : slot + 1] = array("d", (y - line_s,))
+        if self._observed < _RESIDUALS:
+            self._residuals.append(y - line_s)
+        else:
+            self._residuals[self._observed % _RESIDUALS] = y - line_s
         self._observed += 1
         # Nothing is dated before what came before it, unless our own clock was set back.
         self._offset_s = min(max(self._origin[1] + line_s, told_s - newest_s), delay_s)
@@ -231,4 +234,4 @@ class _Hull:
 
     def floor(self, slope: float) -> float:
         """Height at x = 0 of the highest line of that slope under all points."""
-        return min(y - slope * x for x, y in zip(self._x, self._y, strict=True))
+        return min([y - slope * x for x, y in zip(self._x, self._y, strict=True)])

@@ -173,22 +173,14 @@ class Devices:
     def _take(
         self, samples: Samples, arrival_s: float, reorder_horizon_s: float
     ) -> list[tuple[Pipeline, Cut]]:
-        if samples.device in self._paused:
-            self._monitors[samples.device].heard(arrival_s)
-            _refuse(self._ledgers[samples.device].samples, samples, "paused")
-            self._tally.drop(samples.device, "paused", "until the command resume")
-            return []
-        pipeline = self._pipeline(samples.device, reorder_horizon_s)
+        device = samples.device
+        pipeline = self._pipelines.get(device) or self._begin(samples, arrival_s, reorder_horizon_s)
         if pipeline is None:
-            _refuse(self.unserved, samples, "device_limit")
-            self._tally.drop(
-                samples.device, "device_limit", "limits.max_devices other devices are served already"
-            )
             return []
         cuts = pipeline.cut(samples, arrival_s=arrival_s)
         counts = pipeline.take_counts()
-        gaps = [cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)]
-        self._monitors[samples.device].observe(
+        gaps = [cut.piece.reason for cut in cuts if isinstance(cut.piece, Gap)] if cuts else []
+        self._monitors[device].observe(
             samples,
             arrival_s=arrival_s,
             counts=counts,
@@ -196,23 +188,31 @@ class Devices:
             windows=len(cuts) - len(gaps),
             clock=pipeline.clock_kind,
         )
-        return self._told(pipeline, cuts, counts)
+        return self._told(pipeline, cuts, counts) if counts or gaps else [(pipeline, cut) for cut in cuts]
 
-    def _pipeline(self, device: str, reorder_horizon_s: float) -> Pipeline | None:
-        pipeline = self._pipelines.get(device)
+    def _begin(self, samples: Samples, arrival_s: float, reorder_horizon_s: float) -> Pipeline | None:
+        """The pipeline of a device that has none; None, and its samples are dropped, where it may have none."""
+        device = samples.device
+        if device in self._paused:
+            self._monitors[device].heard(arrival_s)
+            _refuse(self._ledgers[device].samples, samples, "paused")
+            self._tally.drop(device, "paused", "until the command resume")
+            return None
         # One that was paused and resumed has its place still.
-        has_room = device in self._monitors or len(self._monitors) < self._settings.limits.max_devices
-        if pipeline is None and has_room:
-            self._monitors[device] = HealthMonitor()
-            pipeline = self._pipelines[device] = Pipeline(
-                device,
-                manifest=self._bundle.manifest,
-                bundle_sha256=self._bundle.sha256,
-                reorder_horizon_s=reorder_horizon_s,
-                no_data_after_s=self._settings.no_data_after_s,
-                preferences=self._settings.preferences(device),
-                ledger=self._ledgers.setdefault(device, Ledger()),
-            )
+        if device not in self._monitors and len(self._monitors) >= self._settings.limits.max_devices:
+            _refuse(self.unserved, samples, "device_limit")
+            self._tally.drop(device, "device_limit", "limits.max_devices other devices are served already")
+            return None
+        self._monitors[device] = HealthMonitor()
+        pipeline = self._pipelines[device] = Pipeline(
+            device,
+            manifest=self._bundle.manifest,
+            bundle_sha256=self._bundle.sha256,
+            reorder_horizon_s=reorder_horizon_s,
+            no_data_after_s=self._settings.no_data_after_s,
+            preferences=self._settings.preferences(device),
+            ledger=self._ledgers.setdefault(device, Ledger()),
+        )
         return pipeline
 
     def _check_known(self, device: str) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vskd_stream import _checks
 from vskd_stream.errors import VskdError
 from vskd_stream.lifecycle import NO_PREFERENCES, Bout, Lifecycle, Preferences
 from vskd_stream.manifest import NO_DATA, UNITS_SUSPECT, Manifest
@@ -235,8 +236,7 @@ class Decider:
         labels = len(self._manifest.labels)
         if scores.probabilities.shape != (labels,):
             raise _refusal(scores, f"{labels} labels, but shape {scores.probabilities.shape}")
-        # One that is not finite makes the sum so, and finite float32 cannot.
-        if not math.isfinite(scores.probabilities.sum(dtype=np.float64)):
+        if not _checks.finite(scores.probabilities):
             raise _refusal(scores, "not finite")
         if scores.end_sample % self._hop:
             raise _refusal(scores, f"windows end at multiples of the hop, {self._hop}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +46,7 @@ def told(publication: Publication) -> Told | None:
 def replayed(event: Publication) -> Publication:
     """The same event, flagged: it is no news."""
     payload = msgspec.json.decode(event.payload, type=dict[str, Any])
-    return replace(event, payload=msgspec.json.encode(payload | {"replayed": True}))
+    return msgspec.structs.replace(event, payload=msgspec.json.encode(payload | {"replayed": True}))
 
 
 def ended(last: Publication, *, published_utc_s: float) -> Ended:

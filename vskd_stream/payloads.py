@@ -13,8 +13,8 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
+from vskd_stream import _payloads
 from vskd_stream.clock import ClockKind
 from vskd_stream.events import ActivityEvent, EndReason
 from vskd_stream.health import Health
@@ -46,8 +46,7 @@ class Origin:
     """Of this package."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """How stream time becomes UTC, and when a message is made."""
 
     clock: ClockKind
@@ -154,24 +153,48 @@ def scores(window: Scores, *, manifest: Manifest, origin: Origin, timing: Timing
     """``vskd.scores/1``: one window's calibrated probabilities, before smoothing and decision."""
     end = int(window.end_sample)
     start, rate_hz = end - manifest.window_samples, manifest.sampling_rate_hz
-    # As ``round`` does it, at a tenth of its cost: of a float32 this product is exact.
-    probabilities = (np.rint(window.probabilities.astype(np.float64) * 1e4) / 1e4).tolist()
-    return msgspec.json.encode(
-        {
-            "schema": "vskd.scores/1",
-            "gateway": origin.gateway,
-            "device": window.device,
-            # Not by ``_moment``: of all messages these alone come by the thousand a second.
-            "start_sample": start,
-            "start_s": _seconds(start / rate_hz),
-            "start_utc": _utc(timing.utc_s(start / rate_hz)),
-            "end_sample": end,
-            "end_s": _seconds(end / rate_hz),
-            "end_utc": _utc(timing.utc_s(end / rate_hz)),
-            "probabilities": dict(zip(manifest.labels, probabilities, strict=True)),
-            "bundle": _bundle(origin),
-            **_published(end / rate_hz, timing),
-        }
+    start_s, end_s = start / rate_hz, end / rate_hz
+    # Of all messages these alone come by the thousand a second: only what changes is written anew.
+    form = _scores_form(manifest.labels, origin.gateway, origin.bundle_name, origin.bundle_sha256)
+    taken_s, published_s = timing.utc_s(end_s), timing.published_utc_s
+    published_utc = _utc(published_s)
+    known = published_utc is not None and _is_date(taken_s)
+    return (
+        form
+        % (
+            window.device,
+            start,
+            _number(_seconds(start_s)),
+            _text(_utc(timing.utc_s(start_s))),
+            end,
+            _number(_seconds(end_s)),
+            _text(_utc(taken_s)),
+            *map(_FOUR_DIGITS.__getitem__, _payloads.in_ten_thousandths(window.probabilities).tolist()),
+            timing.clock,
+            _text(published_utc),
+            round((published_s - taken_s) * 1000) if known else "null",
+        )
+    ).encode()
+
+
+@lru_cache(maxsize=16)
+def _scores_form(labels: tuple[str, ...], gateway: str, bundle_name: str, bundle_sha256: str) -> str:
+    """``vskd.scores/1`` of any device, with a place for each value that is another one each time."""
+    fixed = {"schema": "vskd.scores/1", "gateway": gateway}
+    bundle = {"name": bundle_name, "sha256": bundle_sha256}
+    moment = '"{0}_sample":%d,"{0}_s":%s,"{0}_utc":%s'
+    return ",".join(
+        (
+            _escaped(fixed)[:-1],
+            '"device":"%s"',
+            moment.format("start"),
+            moment.format("end"),
+            '"probabilities":{' + ",".join(f"{_escaped(label)}:%s" for label in labels) + "}",
+            f'"bundle":{_escaped(bundle)}',
+            '"clock":"%s"',
+            '"published_utc":%s',
+            '"latency_ms":%s}',
+        )
     )
 
 
@@ -341,6 +364,24 @@ def _is_date(utc_s: float) -> bool:
 @lru_cache(maxsize=256)
 def _to_the_second(utc_s: int) -> str:
     return (_EPOCH + timedelta(seconds=utc_s)).isoformat().removesuffix("+00:00")
+
+
+def _escaped(value: str | dict[str, str]) -> str:
+    """JSON, as part of a form."""
+    return msgspec.json.encode(value).decode().replace("%", "%%")
+
+
+def _number(value: float) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _text(plain: str | None) -> str:
+    """JSON of what needs no escapes."""
+    return "null" if plain is None else f'"{plain}"'
+
+
+_FOUR_DIGITS = tuple(_number(i / 10_000) for i in range(10_001))
+"""Every probability that is told."""
 
 
 def _rounded(probability: float | None) -> float | None:

@@ -11,9 +11,9 @@ import copy
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +41,7 @@ Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(b, 3, n) float32 windows in g to (b, labels) float32 probabilities."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True):
     """What the first half makes of a stream, in order."""
 
     piece: Window | Gap
@@ -93,7 +92,8 @@ class Pipeline:
         """Take a batch that arrived at ``arrival_s`` (UTC seconds); return the windows it completes."""
         flow = self.ledger.samples
         flow.taken += len(samples) + samples.discarded
-        flow.drop("unusable_samples", samples.discarded)
+        if samples.discarded:
+            flow.drop("unusable_samples", samples.discarded)
         if self.preferences.silent:
             flow.drop("silenced", len(samples))
             return []
@@ -103,7 +103,7 @@ class Pipeline:
             return []
         if samples.discarded:
             self._counts["unusable_samples"] += samples.discarded
-        cuts = self.tick(arrival_s)
+        cuts = self.tick(arrival_s) if self.is_silent(arrival_s) else []
         self._last_arrival_s = arrival_s
         for batch in self._reorderer.push(samples):
             cuts += self._cut_ordered(batch, arrival_s)
@@ -250,21 +250,25 @@ class Pipeline:
 
     def _cut_ordered(self, batch: Samples, arrival_s: float) -> list[Cut]:
         cuts: list[Cut] = []
-        self.ledger.samples.used += len(batch)
+        t_s, acc_g, rate_hz = batch.t_s, batch.acc_g, batch.sampling_rate_hz
+        self.ledger.samples.used += len(t_s)
         if self._last_s is not None:
-            step_s = float(batch.t_s[0]) - self._last_s
+            first_s = float(t_s[0])
+            step_s = first_s - self._last_s
             if step_s <= 0.0 or step_s > CLOCK_JUMP_S:
-                cuts.append(self._break("clock_jump", float(batch.t_s[0])))
+                cuts.append(self._break("clock_jump", first_s))
                 self._clock.reset()
-        self._last_s = float(batch.t_s[-1])
+        self._last_s = float(t_s[-1])
         self._clock.observe(self._last_s, arrival_s=arrival_s, epoch=batch.epoch, counted=batch.counted)
-        self._verdicts += self._sanity.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz)
-        for block in self._resampler.push(batch.t_s, batch.acc_g, sampling_rate_hz=batch.sampling_rate_hz):
-            if self._next_sample is not None and block.start != self._next_sample:
+        if verdicts := self._sanity.push(t_s, acc_g, sampling_rate_hz=rate_hz):
+            self._verdicts += verdicts
+        for block in self._resampler.push(t_s, acc_g, sampling_rate_hz=rate_hz):
+            start = block.start
+            if self._next_sample is not None and start != self._next_sample:
                 # The resampler left the hole open, and the cutter starts over by itself.
-                start_s, end_s = self._next_sample / self._rate_hz, block.start / self._rate_hz
+                start_s, end_s = self._next_sample / self._rate_hz, start / self._rate_hz
                 cuts.append(self._gap("missing", start_s, end_s))
-            self._next_sample = block.end
+            self._next_sample = start + len(block.acc_g)
             if windows := self._cutter.push(block):
                 clock = self._clock.read()
                 cuts += [Cut(piece, clock) for window in windows for piece in self._checked(window)]
@@ -274,7 +278,8 @@ class Pipeline:
         """The window; or, where its samples cannot be what they claim to be, once that they cannot."""
         self.ledger.windows.taken += 1
         # A verdict is known before any window that ends behind it, however the stream is cut.
-        self._apply_verdicts(until_s=(window.end_sample - 1) / self._rate_hz)
+        if self._verdicts:
+            self._apply_verdicts(until_s=(window.end_sample - 1) / self._rate_hz)
         begin_s = (window.end_sample - self._window_samples) / self._rate_hz
         if self._finding is None and begin_s >= self._trusted_from_s:
             return [window]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+
+class Publication(msgspec.Struct, frozen=True):
     """What ``topics`` makes and ``broker`` sends; what MQTT 3.1.1 has no words for is left out there."""
 
     topic: str

@@ -54,13 +54,14 @@ class Reorderer:
         The times of consecutive returned batches increase, except where the device's clock was
         set back or the device restarted.
         """
-        if self._is_repeated(float(samples.t_s[0]), samples.sequence):
+        first_s, last_s = float(samples.t_s[0]), float(samples.t_s[-1])
+        if self._is_repeated(first_s, samples.sequence):
             self.counts["duplicate"] += 1
             self._flow.drop("duplicate", len(samples))
             return []
-        if self._last_s is not None and samples.t_s[-1] <= self._last_s:
+        if self._last_s is not None and last_s <= self._last_s:
             self._late_run += 1
-            if self._late_run < _RESTART_RUN and self._last_s - samples.t_s[-1] <= _RESTART_BACK_S:
+            if self._late_run < _RESTART_RUN and self._last_s - last_s <= _RESTART_BACK_S:
                 self.counts["late"] += 1
                 self._flow.drop("late", len(samples))
                 return []
@@ -70,7 +71,8 @@ class Reorderer:
             return [*released, *self._release(samples)]
         self._late_run = 0
         if self._follows(samples):
-            return [*self._release(samples), *self._release_following()]
+            released = self._release(samples)
+            return released + self._release_following() if self._held else released
         insort(self._held, samples, key=_start_s)
         released = []
         while self._held and (self._span_s() > self._horizon_s or len(self._held) > _HELD):
@@ -94,8 +96,11 @@ class Reorderer:
         ):
             return True
         slot = self._seen % _REMEMBERED
-        self._seen_s[slot : slot + 1] = array("d", (start_s,))
-        self._seen_sequences[slot : slot + 1] = array("q", (number,))
+        if slot == self._seen:
+            self._seen_s.append(start_s)
+            self._seen_sequences.append(number)
+        else:
+            self._seen_s[slot], self._seen_sequences[slot] = start_s, number
         self._seen += 1
         # After a clock was set back, the latest is forgotten once a round.
         self._latest_s = max(self._seen_s) if slot == 0 else max(self._latest_s, start_s)
@@ -106,7 +111,7 @@ class Reorderer:
             return True
         # No batch can be missing where no sample is; without sequence numbers jitter is allowed for.
         periods = 2.5 if samples.sequence is None else 1.5
-        return bool(samples.t_s[0] - self._last_s <= periods / samples.sampling_rate_hz)
+        return _start_s(samples) - self._last_s <= periods / samples.sampling_rate_hz
 
     def _span_s(self) -> float:
         assert self._last_s is not None
@@ -123,7 +128,7 @@ class Reorderer:
             if self._next_sequence is not None and samples.sequence > self._next_sequence:
                 self.counts["missing"] += samples.sequence - self._next_sequence
             self._next_sequence = samples.sequence + 1
-        if self._last_s is not None and samples.t_s[0] <= self._last_s:
+        if self._last_s is not None and _start_s(samples) <= self._last_s:
             first = int(np.searchsorted(samples.t_s, self._last_s, side="right"))
             self.counts["overlap"] += first
             self._flow.drop("overlap", first)

@@ -6,8 +6,7 @@ A hole longer than ``max_gap_s`` is never interpolated: the grid samples in it a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,10 +22,10 @@ HALF_WIDTH_PERIODS = 4.0
 
 HELD_SAMPLES = 32
 """Room for so many more than have come, for those that wait for what follows them."""
+_NO_FILTER = (0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class Block(msgspec.Struct, frozen=True, eq=False):
     """Consecutive grid samples; a hole lies before a block that does not continue the last one."""
 
     start: int
@@ -46,7 +45,8 @@ class Resampler:
     def __init__(self, *, rate_hz: float, max_gap_s: float) -> None:
         self._rate_hz = rate_hz
         self._max_gap_s = max_gap_s
-        self._half_width_s = HALF_WIDTH_PERIODS / rate_hz
+        self._low_pass_from_hz = LOW_PASS_RATIO * rate_hz
+        self._filter = (CUTOFF * rate_hz, HALF_WIDTH_PERIODS / rate_hz)
         self.reset()
 
     def reset(self) -> None:
@@ -67,41 +67,43 @@ class Resampler:
             acc_g: (n, 3) float32.
             sampling_rate_hz: The device's nominal rate: decides whether to low-pass.
         """
-        low_pass = sampling_rate_hz > LOW_PASS_RATIO * self._rate_hz
+        low_pass = sampling_rate_hz > self._low_pass_from_hz
         if low_pass != self._low_pass:
             self.reset()
             self._low_pass = low_pass
-        self._make_room(len(t_s))
+        count = len(t_s)
+        if not self._held + count <= len(self._held_s) <= 8 * (self._held + count + HELD_SAMPLES):
+            self._make_room(self._held + count + HELD_SAMPLES)
+        cutoff_hz, reach_s = self._filter if low_pass else _NO_FILTER
         blocks = []
         end = 0
         while True:
+            following = self._next
             end, self._held, first, out = _resample.advance(
                 self._held_s,
                 self._held_g,
                 self._held,
-                int(self._next is not None),
-                self._next or 0,
+                following is not None,
+                following or 0,
                 t_s,
                 acc_g,
                 end,
                 self._max_gap_s,
                 self._rate_hz,
-                CUTOFF * self._rate_hz if low_pass else 0.0,
-                self._half_width_s if low_pass else 0.0,
+                cutoff_hz,
+                reach_s,
             )
-            self._next = first + len(out)
-            if len(out):
+            made = len(out)
+            self._next = first + made
+            if made:
                 blocks.append(Block(first, out))
-            if end == len(t_s):
+            if end == count:
                 return blocks
             self._held, self._next = 0, None
 
-    def _make_room(self, count: int) -> None:
-        """For so many samples behind those that are held."""
-        room = self._held + count + HELD_SAMPLES
-        # What is held is about as much at any time; but one huge batch must not keep its room for good.
-        if room - HELD_SAMPLES <= len(self._held_s) <= 8 * room:
-            return
+    def _make_room(self, room: int) -> None:
+        """For so many samples; what is held is about as much at any time, but one huge batch must not keep
+        its room for good."""
         held_s, held_g = np.empty(room, np.float64), np.empty((room, 3), np.float32)
         held_s[: self._held], held_g[: self._held] = self._held_s[: self._held], self._held_g[: self._held]
         self._held_s, self._held_g = held_s, held_g

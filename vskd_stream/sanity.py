@@ -82,12 +82,14 @@ class Sanity:
         self.finding: Finding | None = None
         """What the stream is suspected of since the last verdict; None while it is trusted."""
         self._failed: set[Check] = set()
+        self._second_s = np.empty(0)
+        self._second_g = np.empty((0, 3), np.float32)
         self.reset()
 
     def reset(self) -> None:
         """The stream broke: no second before is joined to one after it. A suspicion stays."""
-        self._second: int | None = None
-        self._pieces: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
+        self._begins_s = math.nan
+        """The second that goes on; NaN before the first."""
         self._count = 0
         self._rate_hz = 0.0
         self._paces: deque[tuple[float, float]] = deque(maxlen=SECONDS)
@@ -108,36 +110,33 @@ class Sanity:
             sampling_rate_hz: The device's nominal rate, as claimed.
         """
         verdicts: list[Verdict] = []
+        begin, count = 0, len(t_s)
         while True:
-            second = math.floor(t_s[0])
-            if second != self._second:
+            first_s = float(t_s[begin])
+            if not self._begins_s <= first_s < self._begins_s + 1.0:
                 verdicts += self._close()
-                self._second = second
-            if t_s[-1] < second + 1:
-                self._take(t_s, acc_g, sampling_rate_hz=sampling_rate_hz)
-                return verdicts
-            end = int(t_s.searchsorted(second + 1))
-            self._take(t_s[:end], acc_g[:end], sampling_rate_hz=sampling_rate_hz)
-            t_s, acc_g = t_s[end:], acc_g[end:]
-
-    def _take(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32], *, sampling_rate_hz: float) -> None:
-        """Take samples of the second that goes on."""
-        room = _MOST_SAMPLES - self._count
-        if room > 0:
-            self._pieces.append((t_s[:room], acc_g[:room]))
-            self._count += min(len(t_s), room)
+                self._begins_s = float(math.floor(first_s))
+            if len(self._second_s) < min(self._count + count - begin, _MOST_SAMPLES):
+                self._make_room(self._count + count - begin)
             self._rate_hz = sampling_rate_hz
+            begin, self._count = _sanity.gather(
+                t_s, acc_g, begin, self._begins_s + 1.0, self._second_s, self._second_g, self._count
+            )
+            if begin == count:
+                return verdicts
+
+    def _make_room(self, count: int) -> None:
+        """For so many samples, and as many again of the same second."""
+        room = min(2 * count, _MOST_SAMPLES)
+        second_s, second_g = np.empty(room), np.empty((room, 3), np.float32)
+        second_s[: self._count] = self._second_s[: self._count]
+        second_g[: self._count] = self._second_g[: self._count]
+        self._second_s, self._second_g = second_s, second_g
 
     def _close(self) -> list[Verdict]:
         """Judge a second that is over."""
-        if self._second is None:
-            return []
         if self._count >= _LEAST_SAMPLES:
-            self._measure(
-                np.concatenate([t_s for t_s, _ in self._pieces]),
-                np.concatenate([acc_g for _, acc_g in self._pieces]),
-            )
-        self._pieces = []
+            self._measure(self._second_s[: self._count], self._second_g[: self._count])
         self._count = 0
         was_suspect = bool(self._failed)
         if not (was_suspect or self._odd or self._odd_rests):
@@ -147,7 +146,7 @@ class Sanity:
         if bool(self._failed) == was_suspect:
             return []
         self.finding = findings[0] if self._failed else None
-        return [Verdict(float(self._second + 1), self.finding)]
+        return [Verdict(self._begins_s + 1.0, self.finding)]
 
     def _measure(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32]) -> None:
         measured = np.empty(4)

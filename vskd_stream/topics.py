@@ -20,9 +20,10 @@ With MQTT 5 each message names its schema and bundle in user properties, and eve
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, Literal
+
+from msgspec.structs import replace
 
 from vskd_stream import payloads
 from vskd_stream.errors import VskdError

@@ -10,9 +10,9 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +23,7 @@ LEAST_PROBABILITY = 1e-3
 """Less is counted as this: no single window is so sure that it could outvote a dozen others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(msgspec.Struct, frozen=True):
     """What one window says, in the light of those before it."""
 
     label: str
@@ -148,7 +147,7 @@ class Voter:
         since = self._centre(first)
         return _Best(
             label,
-            math.fsum(self._last(judged)[:, label].tolist()) / judged,
+            _votes.mean_of_last(self._probabilities, self._pushed, judged, label),
             since,
             is_ahead=lead >= self._decision.margin,
             # What the path has changed to is given time to prove itself: it beat what was before.

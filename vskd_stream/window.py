@@ -6,8 +6,7 @@ happened to start, so a restart, a second gateway or a replay cuts the very same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,13 +14,12 @@ from vskd_stream import _window
 from vskd_stream.resample import Block
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class Window(msgspec.Struct, frozen=True, eq=False):
     """The grid samples [end_sample - n, end_sample)."""
 
     end_sample: int
     acc_g: NDArray[np.float32]
-    """(3, n) float32, C-contiguous, its own memory."""
+    """(3, n) float32, C-contiguous; nothing is written to it any more."""
 
 
 class WindowCutter:
@@ -36,7 +34,7 @@ class WindowCutter:
 
     def reset(self) -> None:
         """Forget the stream: the next window is whole again only after n new samples."""
-        self._begin: int | None = None
+        self._begin = 0
         self._end: int | None = None
 
     def push(self, block: Block) -> list[Window]:
@@ -45,17 +43,14 @@ class WindowCutter:
         Returns:
             The windows that the block completes, in order.
         """
-        if self._begin is None or block.start != self._end:
-            self._begin = block.start
-        windows = []
-        number, end, taken = block.start, block.end, 0
-        while number < end:
-            count = min(end - number, self._hop - number % self._hop)
-            _window.write(self._ring, number, block.acc_g, taken, count)
-            number += count
-            taken += count
-            if number % self._hop == 0 and number - self._begin >= self._n:
-                slot = number % self._n
-                windows.append(Window(number, self._ring[:, slot : slot + self._n].copy()))
-        self._end = end
-        return windows
+        start, count = block.start, len(block.acc_g)
+        if start != self._end:
+            self._begin = start
+        self._end = end = start + count
+        windows = _window.cut(self._ring, start, block.acc_g, self._hop, self._begin)
+        if not len(windows):
+            return []
+        last = end - end % self._hop
+        return [
+            Window(last - (len(windows) - 1 - i) * self._hop, acc_g) for i, acc_g in enumerate(windows)
+        ]

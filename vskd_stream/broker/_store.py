@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +265,11 @@ _Row = tuple[int, EventType, str, str, bytes, bytes]
 
 def _row(event: StoredEvent) -> _Row:
     topic, payload = event.publication.topic, event.publication.payload
-    properties = msgspec.json.encode(replace(event.publication, topic="", payload=b""))
+    properties = msgspec.json.encode(msgspec.structs.replace(event.publication, topic="", payload=b""))
     return event.seq, event.type, event.id, topic, properties, payload
 
 
 def _event(row: _Row) -> StoredEvent:
     seq, type_, id_, topic, properties, payload = row
     publication = msgspec.json.decode(properties, type=Publication)
-    return StoredEvent(seq, type_, id_, replace(publication, topic=topic, payload=payload))
+    return StoredEvent(seq, type_, id_, msgspec.structs.replace(publication, topic=topic, payload=payload))

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from vskd_stream.broker.link import Link
 from vskd_stream.errors import BrokerError
 
@@ -71,7 +73,7 @@ async def publish(endpoint: Endpoint, publications: Iterable[Publication]) -> di
         await link.open(())
         for publication in publications:
             try:
-                link.send(replace(publication, qos=1))
+                link.send(msgspec.structs.replace(publication, qos=1))
                 async with asyncio.timeout(_ANSWERED_S):
                     refusal = await answers.get()
             except ValueError as error:
