@@ -469,7 +469,8 @@ class Daemon:
         if topic == self._home_assistant:
             self._presence.home_assistant_says(payload)
             return
-        self._submit(self._devices.receive(topic, payload, arrival_s=time.time()))
+        if cuts := self._devices.receive(topic, payload, arrival_s=time.time()):
+            self._submit(cuts)
 
     def _take(self, samples: Samples, arrival_s: float) -> None:
         self._submit(self._devices.take(samples, arrival_s=arrival_s))

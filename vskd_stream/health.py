@@ -188,7 +188,9 @@ class HealthMonitor:
         self.heard_s = arrival_s
         for reason in gaps:
             self.gap(reason, now_s=arrival_s)
-        second = self._second(arrival_s)
+        second = self._now
+        if second is None or not second.number <= arrival_s < second.number + 1:
+            second = self._second(arrival_s)
         second.windows += windows
         if counts:
             second.missing = min(second.missing + counts.get("missing", 0), _MOST_MISSING)
@@ -200,11 +202,12 @@ class HealthMonitor:
             return
         if "restart" in counts:
             self._newest_s = None
+        count = len(samples.t_s)
         if not second.batches:
-            second.first_arrival_s, second.first_samples = arrival_s, len(samples)
+            second.first_arrival_s, second.first_samples = arrival_s, count
         second.last_arrival_s = arrival_s
         second.batches += 1
-        second.samples += len(samples)
+        second.samples += count
         second.hole_s += self._hole_s(samples)
 
     def heard(self, arrival_s: float) -> None:

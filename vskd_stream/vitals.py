@@ -73,7 +73,8 @@ class Vitals:
         """Tell what has changed until ``now_s`` (UTC seconds), after ``Devices.tick`` of the same time."""
         room = max(_LOOKS_AT_ONCE, len(self._told) // _TURNS)
         for device, monitor in self._devices.monitors():
-            told = self._told.setdefault(device, _Told())
+            if (told := self._told.get(device)) is None:
+                told = self._told[device] = _Told()
             self._look_at_status(device, monitor, told, now_s)
             # Our clock may have been set back since.
             if room and not 0.0 <= now_s - told.looked_at_s < _LOOK_EVERY_S:

@@ -15,9 +15,9 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,16 +34,14 @@ Skipped = Literal["hop_widened", "overload"]
 """Why a window is not classified: the hop is widened, or there is no room even so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, eq=False):
     """What a device's stream was cut into, on its way to the model."""
 
     pipeline: Pipeline
     cut: Cut
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, eq=False):
     job: Job
     since_s: float
     window: Window | None
@@ -110,7 +108,10 @@ class Worker:
                 self._on_skip(job, "hop_widened")
                 self._look(now_s)
                 return
-            self._waiting.setdefault(job.pipeline, deque()).append(entry)
+            if (own := self._waiting.get(job.pipeline)) is None:
+                self._waiting[job.pipeline] = deque((entry,))
+            else:
+                own.append(entry)
             self._windows += 1
         self._entries.append(entry)
         if self._windows > self._max_queued:

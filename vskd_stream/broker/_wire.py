@@ -70,25 +70,22 @@ class Packets:
             self._at = 0
             self._pieces.clear()
         buffer, at = self._buffer, self._at
-        length = 0
-        for digit in range(_LENGTH_DIGITS):
-            if digit + 2 > self._size:
-                self._needed = self._size + 1
+        length, body = buffer[at + 1] & 0x7F, 2
+        while buffer[at + body - 1] >= 0x80:
+            if body > _LENGTH_DIGITS:
+                raise ValueError("a packet's length has more than four digits")
+            if body == self._size:
+                self._needed = body + 1
                 return None
-            value = buffer[at + 1 + digit]
-            length |= (value & 0x7F) << 7 * digit
-            if value < 0x80:
-                break
-        else:
-            raise ValueError("a packet's length has more than four digits")
-        body = digit + 2
+            length |= (buffer[at + body] & 0x7F) << 7 * (body - 1)
+            body += 1
         if body + length > self._size:
             self._needed = body + length
             return None
-        self._at = at + body + length
+        self._at = end = at + body + length
         self._size -= body + length
         self._needed = 2
-        return buffer[at : self._at], body
+        return buffer[at:end], body
 
 
 def message_of(packet: bytes, body: int, *, is_v5: bool) -> tuple[Incoming, int | None] | None:
@@ -96,13 +93,14 @@ def message_of(packet: bytes, body: int, *, is_v5: bool) -> tuple[Incoming, int 
 
     That is of QoS 2, with properties, or broken.
     """
-    qos = (packet[0] & 0x06) >> 1
+    head = packet[0]
+    qos = (head & 0x06) >> 1
     begin = body + 2
-    end = begin + int.from_bytes(packet[body:begin], "big")
+    end = begin + (packet[body] << 8 | packet[body + 1]) if len(packet) >= begin else begin
     payload = end + 2 * qos
     if qos > 1 or end == begin or len(packet) < payload + is_v5 or (is_v5 and packet[payload] != 0):
         return None
-    message = Incoming(packet[begin:end], packet[payload + is_v5 :], retain=bool(packet[0] & 0x01))
+    message = Incoming(packet[begin:end], packet[payload + is_v5 :], retain=bool(head & 0x01))
     return message, int.from_bytes(packet[end:payload], "big") if qos else None
 
 

@@ -99,6 +99,8 @@ class MqttConnection:
         self._will = will
         self._subscriptions = (*subscriptions, requests) if requests else tuple(subscriptions)
         self._requests = requests
+        # No topic that is heard has a wildcard.
+        self._asked_under = requests.removesuffix("+") if requests else "+"
         self._on_request = on_request
         self._on_message = on_message
         self._birth = birth
@@ -317,10 +319,10 @@ class MqttConnection:
             self._drop("retained", topic)
             return
         try:
-            if self._requests is not None and topic.rpartition("/")[0] == self._requests.removesuffix("/+"):
+            if topic.startswith(self._asked_under) and "/" not in topic.removeprefix(self._asked_under):
                 self._on_request(_request(topic, message))
             else:
-                self._on_message(topic, bytes(message.payload))
+                self._on_message(topic, message.payload)
         except Exception as error:  # noqa: BLE001 (one message must not cost the connection)
             self._drop("handler_error", f"{topic}: {error!r}")
             _log.debug("handler_error", topic=topic, exc_info=True)

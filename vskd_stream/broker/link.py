@@ -150,15 +150,8 @@ class Link:
         if self.lost.done() or (publication.qos == 0 and waiting_bytes > _MAX_UNSENT_BYTES):
             return None
         mid = self._client.new_id() if publication.qos else None
-        self._put(
-            _wire.publish(
-                topic,
-                publication.payload,
-                mid=mid,
-                retain=publication.retain,
-                properties=properties,
-            )
-        )
+        retain = publication.retain
+        self._put(_wire.publish(topic, publication.payload, mid=mid, retain=retain, properties=properties))
         return mid or 0
 
     def unsubscribe(self, subscriptions: Sequence[str]) -> None:
@@ -442,7 +435,7 @@ class _Client(paho.Client):
     @property
     def unsent_bytes(self) -> int:
         """What waits for the socket."""
-        return sum(packet["to_process"] for packet in self._out_packet)
+        return sum(packet["to_process"] for packet in self._out_packet) if self._out_packet else 0
 
     def write(self, data: bytes) -> None:
         """Send whole packets, behind all that waits."""
