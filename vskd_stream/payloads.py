@@ -33,6 +33,7 @@ _AFTER: dict[EndReason | None, str] = {"stopped": NO_DATA, "paused": NO_DATA, "g
 """What a state says once an activity has ended for this reason, if it is more than ``unknown``."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_9999_S = 253_370_764_800.0
+_MILLISECONDS = tuple(f".{millisecond:03d}Z" for millisecond in range(1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,10 +351,10 @@ def _published(newest_s: float, timing: Timing) -> dict[str, Any]:
 
 def _utc(utc_s: float | None) -> str | None:
     """ISO 8601 with milliseconds; None for what is no date, as a device's clock may be anything."""
-    if utc_s is None or not _is_date(utc_s):
+    if utc_s is None or not 0.0 <= utc_s < _YEAR_9999_S:
         return None
-    second, millisecond = divmod(round(utc_s * 1000), 1000)
-    return f"{_to_the_second(second)}.{millisecond:03d}Z"
+    milliseconds = round(utc_s * 1000)
+    return _to_the_second(milliseconds // 1000) + _MILLISECONDS[milliseconds % 1000]
 
 
 def _is_date(utc_s: float) -> bool:

@@ -6,6 +6,7 @@ A decoder raises nothing but ``DecodeError``, with a reason out of ``REASONS``.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final, Literal, Protocol, TypeVar, get_args
 
 import msgspec
@@ -119,6 +120,8 @@ def parse(parser: Parser[_T_co], data: bytes, *, what: str) -> _T_co:
         raise refusal("malformed", f"{what}: {quote(str(error))}") from None
 
 
+# A device's id is always the same.
+@lru_cache(maxsize=16_384)
 def device_id(given: str | None, own: str | None) -> str:
     """Check the id: the topic's (``given``) if there is one, or else the payload's ``own``."""
     name = given or own
