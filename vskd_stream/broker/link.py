@@ -46,6 +46,10 @@ _READ_BYTES = 65536
 """Asked of the socket at once: nearly always all that waits."""
 _BURST = 32
 """Packets taken from what was read before the rest of the loop gets its turn."""
+_GATHER_S = 0.010
+"""For so long a socket that had messages of QoS 0 alone is not read again: thirty at once cost three tenths
+less than four each time, whose code and data have left the caches meanwhile. What comes more seldom than
+this is not kept waiting, nor is anybody who waits for an answer."""
 
 _HINTS = {
     "Not authorized": " (wrong username or password, or none given?)",
@@ -86,6 +90,10 @@ class Link:
         self._accepted: asyncio.Future[str | None] = self._loop.create_future()
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = self._loop.create_future()
         self._goes_on: asyncio.Handle | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        """While it is set, the socket tells nothing."""
+        self._is_urgent = False
+        """Whether what was read last asks for an answer, is one, or is not all that there was."""
         self._packets = _wire.Packets()
         self._has_more = False
         """Whether packets may be whole that were not taken."""
@@ -245,14 +253,26 @@ class Link:
             # The socket has more, but what was read of it comes first, and its turn is given out.
             return
         try:
-            if not self._has_more and (data := self._client.read()) is not None:
-                self._packets.feed(data)
+            if not self._has_more:
+                data = self._client.read()
+                self._is_urgent = data is None or len(data) == _READ_BYTES
+                if data is not None:
+                    self._packets.feed(data)
             self._has_more = self._take_packets()
         except Exception as error:  # noqa: BLE001 (what a broker sends must not end the daemon)
             self.abort(f"a packet that paho cannot read: {error!r}")
-        if not self.lost.done() and (self._has_more or self._client.has_pending()):
+        if self.lost.done():
+            return
+        if self._has_more or self._client.has_pending():
             # The rest is not in the socket any more, which therefore will not tell.
             self._goes_on = self._loop.call_soon(self._readable_again)
+        elif not self._is_urgent:
+            if self._gathering is None:
+                self._loop.remove_reader(self._client.descriptor)
+            self._gathering = self._loop.call_later(_GATHER_S, self._readable)
+        elif self._gathering is not None:
+            self._gathering = None
+            self._loop.add_reader(self._client.descriptor, self._readable)
 
     def _readable_again(self) -> None:
         self._goes_on = None
@@ -270,10 +290,13 @@ class Link:
                 message, mid = taken
                 self._on_message(message)
                 if mid is not None:
+                    self._is_urgent = True
                     self._put(_wire.puback(mid))
             elif kind == _wire.PUBACK and len(packet) >= body + 2:
+                self._is_urgent = True
                 self._take_acknowledgement(packet[body:])
             else:
+                self._is_urgent = True
                 self._client.take_packet(packet)
             if self.lost.done():
                 return False
@@ -303,6 +326,8 @@ class Link:
         self._client.loop_write()
 
     def _detach(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
         if self._client.descriptor >= 0:
             self._loop.remove_reader(self._client.descriptor)
             self._loop.remove_writer(self._client.descriptor)
