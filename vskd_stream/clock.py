@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
 
 from vskd_stream.samples import Epoch
 
@@ -117,9 +118,9 @@ class StreamClock:
         """How well the arrivals lie on the line; None while nothing has arrived."""
         if not self._residuals:
             return None
-        late_s = sorted(self._residuals)
+        nineteenth = math.ceil(0.95 * len(self._residuals)) - 1
         return ClockFit(
-            residual_p95_s=late_s[math.ceil(0.95 * len(late_s)) - 1],
+            residual_p95_s=float(np.partition(np.frombuffer(self._residuals), nineteenth)[nineteenth]),
             ppm=self._skew * 1e6 if self._is_skew_known else None,
             span_s=self._hull.span_s,
             restarts=self._restarts,

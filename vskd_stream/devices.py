@@ -82,6 +82,8 @@ class Devices:
             self._tally.drop(topic[:100], error.reason, error.detail)
             return []
         horizon_s = self._settings.limits.reorder_horizon_s
+        if len(batches) == 1:
+            return self._take(batches[0], arrival_s, horizon_s)
         return [piece for samples in batches for piece in self._take(samples, arrival_s, horizon_s)]
 
     def take(self, samples: Samples, *, arrival_s: float) -> list[tuple[Pipeline, Cut]]:

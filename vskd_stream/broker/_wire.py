@@ -6,10 +6,9 @@ What else there is, and what is rare or broken among these, is paho's to read.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from paho.mqtt.properties import Properties
+import msgspec
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
@@ -20,19 +19,15 @@ MAX_LENGTH: Final = 2**28 - 1
 _LENGTH_DIGITS = 4
 
 
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, eq=False):
     """A message that came."""
 
-    __slots__ = ("payload", "properties", "raw_topic", "retain")
-
-    def __init__(
-        self, raw_topic: bytes, payload: bytes, *, retain: bool = False, properties: Properties | None = None
-    ) -> None:
-        self.raw_topic = raw_topic
-        self.payload = payload
-        self.retain = retain
-        """Whether the broker had kept it."""
-        self.properties = properties
+    raw_topic: bytes
+    payload: bytes
+    retain: bool = False
+    """Whether the broker had kept it."""
+    properties: Any = None
+    """As paho reads them; of MQTT 3.1.1, and where there are none, nothing."""
 
     @property
     def topic(self) -> str:

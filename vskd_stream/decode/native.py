@@ -53,7 +53,7 @@ class _Version(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    name: str
+    what: str
     batch: limits.Parser[_Batch]
     version: limits.Parser[_Version]
     vectors: limits.Parser[list[_Vector] | None]
@@ -79,7 +79,7 @@ def _count_msgpack(array: bytes) -> int:
 
 
 _JSON = _Codec(
-    name="JSON",
+    what="native batch (JSON)",
     batch=msgspec.json.Decoder(_Batch),
     version=msgspec.json.Decoder(_Version),
     vectors=msgspec.json.Decoder(list[_Vector] | None),
@@ -88,7 +88,7 @@ _JSON = _Codec(
     count_times=_count_json_numbers,
 )
 _MSGPACK = _Codec(
-    name="MessagePack",
+    what="native batch (MessagePack)",
     batch=msgspec.msgpack.Decoder(_Batch),
     version=msgspec.msgpack.Decoder(_Version),
     vectors=msgspec.msgpack.Decoder(list[_Vector] | None),
@@ -167,12 +167,11 @@ def _plain(batch: _Batch, device: str) -> Samples | None:
 
 
 def _batch(payload: bytes, codec: _Codec) -> _Batch:
-    what = f"native batch ({codec.name})"
     try:
-        batch = limits.parse(codec.batch, payload, what=what)
+        batch = limits.parse(codec.batch, payload, what=codec.what)
     except DecodeError:
         # A later schema has fields that this one does not know: then its number is the better answer.
-        _check_version(limits.parse(codec.version, payload, what=what).schema)
+        _check_version(limits.parse(codec.version, payload, what=codec.what).schema)
         raise
     if batch.schema != SCHEMA_VERSION:
         _check_version(batch.schema)
