@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from tests.manifests import manifest
 from tests.messages import event

@@ -89,7 +89,7 @@ def low_pass(
 
 
 @jit_for(
-    "Tuple((int64, int64, int64, float32[:, ::1]))(float64[::1], float32[:, ::1], int64, boolean, int64,"
+    "Tuple((int64, int64, int64, float32[:, ::1]))(float64[::1], float32[:, ::1], int64, int64, int64,"
     " float64[::1], float32[:, ::1], int64, float64, float64, float64, float64)",
     nogil=False,
 )
@@ -97,7 +97,7 @@ def advance(
     held_s: NDArray[np.float64],
     held_g: NDArray[np.float32],
     held: int,
-    is_unbroken: bool,
+    is_unbroken: int,
     following: int,
     t_s: NDArray[np.float64],
     acc_g: NDArray[np.float32],

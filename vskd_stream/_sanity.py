@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from vskd_stream._jit import jit_for
 
-TYPICAL, DEVIATION, REST, CLIPPED = 0, 1, 2, 3
-"""Where ``measure`` writes what."""
-
 
 @jit_for(
-    "Tuple((int64, int64))(float64[::1], float32[:, ::1], int64, float64, float64[::1], float32[:, ::1], int64)",
+    "Tuple((int64, int64))(float64[::1], float32[:, ::1], int64, float64, float64[::1], float32[:, ::1],"
+    " int64)",
     nogil=False,
 )
 def gather(
@@ -39,26 +37,24 @@ def gather(
     return end, count
 
 
-@jit_for("void(float64[::1], float32[:, ::1], float64, float64, float64[::1])", nogil=False)
+@jit_for(
+    "UniTuple(float64, 5)(float64[::1], float32[:, ::1], int64, float64, float64)",
+    nogil=False,
+)
 def measure(
-    t_s: NDArray[np.float64],
-    acc_g: NDArray[np.float32],
-    rail_share: float,
-    rail_g: float,
-    out: NDArray[np.float64],
-) -> None:
-    """Judge n >= 2 samples.
+    t_s: NDArray[np.float64], acc_g: NDArray[np.float32], n: int, rail_share: float, rail_g: float
+) -> tuple[float, float, float, float, float]:
+    """Judge the first n >= 2 samples.
 
-    ``out`` (4,) becomes: the median time between two samples; the standard deviation of the axis that moves
-    most; the size of the mean vector; and of the axis where that is most, the part of the samples that lie
-    within ``rail_share`` of an extreme of at least ``rail_g``.
+    Returns:
+        The mean and the median time between two; the standard deviation of the axis that moves most; the size
+        of the mean vector; and of the axis where that is most, the part of the samples that lie within
+        ``rail_share`` of an extreme of at least ``rail_g``.
     """
-    n = len(t_s)
     steps = np.empty(n - 1)
     for i in range(n - 1):
         steps[i] = t_s[i + 1] - t_s[i]
-    out[TYPICAL] = np.sort(steps)[(n - 1) // 2]
-    out[DEVIATION] = out[REST] = out[CLIPPED] = 0.0
+    deviation = rest = clipped = 0.0
     for axis in range(3):
         total = 0.0
         peak = 0.0
@@ -73,9 +69,9 @@ def measure(
             value = np.float64(acc_g[i, axis])
             squares += (value - mean) * (value - mean)
             extreme += int(abs(value) >= (1.0 - rail_share) * peak)
-        out[DEVIATION] = max(out[DEVIATION], squares / n)
-        out[REST] += mean * mean
+        deviation = max(deviation, squares / n)
+        rest += mean * mean
         if peak >= rail_g:
-            out[CLIPPED] = max(out[CLIPPED], extreme / n)
-    out[DEVIATION] = np.sqrt(out[DEVIATION])
-    out[REST] = np.sqrt(out[REST])
+            clipped = max(clipped, extreme / n)
+    mean_s = (t_s[n - 1] - t_s[0]) / (n - 1)
+    return mean_s, np.sort(steps)[(n - 1) // 2], np.sqrt(deviation), np.sqrt(rest), clipped

@@ -105,4 +105,4 @@ def mean_of_last(kept: NDArray[np.float32], pushed: int, count: int, label: int)
         higher = total + 2.0 * low
         if higher - total == 2.0 * low:
             total = higher
-    return total / count
+    return float(total / count)

@@ -49,6 +49,9 @@ from vskd_stream.worker import Job, Skipped, Worker
 if TYPE_CHECKING:
     from vskd_stream.sources.ble.manager import Manager
 
+_SWITCH_S = 0.001
+"""A thread that waits for the interpreter gets it after so long. The model's asks for it a few times a batch:
+by Python's own 5 ms a busy event loop would keep it from windows that there is a core for."""
 _TICK_S = 0.5
 _SILENT_AT_ONCE, _SILENT_PAUSE_S = 50, 0.03
 """Of a fleet that falls silent at once so many are told of, and then whoever still speaks has a turn."""
@@ -117,6 +120,7 @@ def serve(daemon: Daemon) -> None:
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         await daemon.run(stop)
 
+    sys.setswitchinterval(_SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main())

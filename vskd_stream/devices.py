@@ -193,7 +193,7 @@ class Devices:
         return self._told(pipeline, cuts, counts) if counts or gaps else [(pipeline, cut) for cut in cuts]
 
     def _begin(self, samples: Samples, arrival_s: float, reorder_horizon_s: float) -> Pipeline | None:
-        """The pipeline of a device that has none; None, and its samples are dropped, where it may have none."""
+        """The pipeline of a device that had none; None, and the samples are dropped, if it may have none."""
         device = samples.device
         if device in self._paused:
             self._monitors[device].heard(arrival_s)

@@ -83,7 +83,7 @@ class Resampler:
                 self._held_s,
                 self._held_g,
                 self._held,
-                following is not None,
+                int(following is not None),
                 following or 0,
                 t_s,
                 acc_g,
@@ -102,8 +102,7 @@ class Resampler:
             self._held, self._next = 0, None
 
     def _make_room(self, room: int) -> None:
-        """For so many samples; what is held is about as much at any time, but one huge batch must not keep
-        its room for good."""
+        """For so many samples, those included that are held: no more, for one huge batch must not keep it."""
         held_s, held_g = np.empty(room, np.float64), np.empty((room, 3), np.float32)
         held_s[: self._held], held_g[: self._held] = self._held_s[: self._held], self._held_g[: self._held]
         self._held_s, self._held_g = held_s, held_g

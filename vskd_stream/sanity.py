@@ -136,7 +136,7 @@ class Sanity:
     def _close(self) -> list[Verdict]:
         """Judge a second that is over."""
         if self._count >= _LEAST_SAMPLES:
-            self._measure(self._second_s[: self._count], self._second_g[: self._count])
+            self._measure()
         self._count = 0
         was_suspect = bool(self._failed)
         if not (was_suspect or self._odd or self._odd_rests):
@@ -148,11 +148,10 @@ class Sanity:
         self.finding = findings[0] if self._failed else None
         return [Verdict(self._begins_s + 1.0, self.finding)]
 
-    def _measure(self, t_s: NDArray[np.float64], acc_g: NDArray[np.float32]) -> None:
-        measured = np.empty(4)
-        _sanity.measure(t_s, acc_g, RAIL_SHARE, RAIL_G, measured)
-        typical_s, deviation_g, rest_g, clipped = measured.tolist()
-        mean_s = float(t_s[-1] - t_s[0]) / (len(t_s) - 1)
+    def _measure(self) -> None:
+        mean_s, typical_s, deviation_g, rest_g, clipped = _sanity.measure(
+            self._second_s, self._second_g, self._count, RAIL_SHARE, RAIL_G
+        )
         self._paces.append((1.0 / (mean_s * self._rate_hz), 1.0 / (typical_s * self._rate_hz)))
         if deviation_g <= max(STILL_SHARE * rest_g, STILL_G):
             self._rest_g.append(rest_g)

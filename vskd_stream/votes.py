@@ -139,19 +139,19 @@ class Voter:
         return _Best(means.index(probability), probability, self._centre(self._count - 1))
 
     def _path(self) -> _Best:
-        count = self._count
+        pushed, count = self._pushed, self._count
         label, first, lead = _votes.likeliest_path(
-            self._evidence, self._pushed - count, count, self._decision.change_cost
+            self._evidence, pushed - count, count, self._decision.change_cost
         )
         judged = min(self._judged_windows(), count - first)
-        since = self._centre(first)
+        since, last = self._centre(first), self._judged_centres[-1]
         return _Best(
             label,
-            _votes.mean_of_last(self._probabilities, self._pushed, judged, label),
+            _votes.mean_of_last(self._probabilities, pushed, judged, label),
             since,
             is_ahead=lead >= self._decision.margin,
             # What the path has changed to is given time to prove itself: it beat what was before.
-            is_judged=first == 0 or since <= self._centre(count - 1) - self._judged,
+            is_judged=first == 0 or since <= last - self._judged,
         )
 
     @property

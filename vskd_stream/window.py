@@ -51,6 +51,4 @@ class WindowCutter:
         if not len(windows):
             return []
         last = end - end % self._hop
-        return [
-            Window(last - (len(windows) - 1 - i) * self._hop, acc_g) for i, acc_g in enumerate(windows)
-        ]
+        return [Window(last - (len(windows) - 1 - i) * self._hop, acc_g) for i, acc_g in enumerate(windows)]

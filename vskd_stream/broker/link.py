@@ -46,7 +46,7 @@ _READ_BYTES = 65536
 """Asked of the socket at once: nearly always all that waits."""
 _BURST = 32
 """Packets taken from what was read before the rest of the loop gets its turn."""
-_GATHER_S = 0.010
+_GATHER_S = 0.020
 """For so long a socket that had messages of QoS 0 alone is not read again: thirty at once cost three tenths
 less than four each time, whose code and data have left the caches meanwhile. What comes more seldom than
 this is not kept waiting, nor is anybody who waits for an answer."""

@@ -49,7 +49,7 @@ def _number(
     head = data[at]
     if head == _FLOAT64:
         bits[0] = _big_endian(data, at + 1, 8)
-        return as_float64[0]
+        return np.float64(as_float64[0])
     if head == _FLOAT32:
         bits[0] = _big_endian(data, at + 1, 4)
         return np.float64(as_float32[0])
@@ -67,9 +67,9 @@ def _number(
 
 
 @jit_inner
-def _count(data: NDArray[np.uint8]) -> int:
+def _count(data: NDArray[np.uint8]) -> np.int64:
     """Vectors that the array says it has; 0: another head than those of arrays."""
-    found = 0
+    found = np.int64(0)
     if len(data) > 0 and data[0] & 0xF0 == 0x90:
         found = np.int64(data[0]) & 0x0F
     elif len(data) > 2 and data[0] == _ARRAY16:
