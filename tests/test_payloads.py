@@ -206,6 +206,26 @@ def test_scores_name_each_label_and_the_windows_ends() -> None:
     assert told["latency_ms"] == 250
 
 
+@given(
+    st.integers(-(10**6), 10**12),
+    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2),
+    st.floats(-1e10, 1e10),
+    st.floats(0, 4e9),
+)
+def test_scores_are_the_bytes_that_an_encoder_of_json_makes(
+    end: int, probabilities: list[float], offset_s: float, published_utc_s: float
+) -> None:
+    window = Scores("left", end, np.array(probabilities, np.float32))
+    timing = Timing("host", offset_s, published_utc_s, at_s=end / 20.0, skew=1e-5)
+    payload = payloads.scores(window, manifest=manifest(), origin=ORIGIN, timing=timing)
+    told = json.loads(payload)
+    assert payload == msgspec.json.encode(told)
+    rounded = [round(probability, 4) for probability in window.probabilities.tolist()]
+    assert list(told["probabilities"].values()) == rounded
+    times_s = [told["start_s"], told["end_s"]]
+    assert times_s == [round((end - 40) / 20.0, 6), round(end / 20.0, 6)]
+
+
 def test_the_status_of_a_will_has_no_time() -> None:
     will = check("status", payloads.status("offline", origin=ORIGIN, published_utc_s=None))
     assert (will["state"], will["published_utc"]) == ("offline", None)

@@ -4,11 +4,13 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference import events as reference
+from vskd_stream import _votes
 from vskd_stream.manifest import Decision
 from vskd_stream.votes import LEAST_PROBABILITY, Vote, Voter, likeliest_path
 
@@ -122,6 +124,15 @@ def test_reset_forgets_the_windows_so_far() -> None:
         first = votes(voter, *[SIT] * 5, WALK, unrest_g=STILL)
         voter.reset()
         assert votes(voter, *[SIT] * 5, WALK, unrest_g=STILL) == first
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=64), st.integers(0, 200))
+def test_a_mean_is_that_of_the_exact_sum(column: list[float], pushed: int) -> None:
+    kept = np.zeros((len(column), 2), np.float32)
+    pushed += len(column)
+    for i, value in enumerate(column):
+        kept[(pushed - len(column) + i) % len(column), 1] = value
+    assert _votes.mean_of_last(kept, pushed, len(column), 1) == math.fsum(column) / len(column)
 
 
 _probabilities = st.lists(

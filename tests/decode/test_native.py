@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.decode.payloads import NATIVE_JSON, NATIVE_MSGPACK, check_samples, encode, refused
-from vskd_stream.decode import decode
+from vskd_stream.decode import decode, native
+from vskd_stream.errors import DecodeError
+from vskd_stream.samples import Samples
 
 TICKS = {"first_tick": 850, "tick_rate_hz": 50}
 ENCODERS = pytest.mark.parametrize("wire", [encode, msgspec.msgpack.encode], ids=["json", "msgpack"])
@@ -290,3 +292,48 @@ def test_the_limits_themselves_are_within_the_limits(wire: Callable[[Any], bytes
     check_samples(decode(wire(fields))[0])
     fields = document(sampling_rate_hz=1, first_tick=2**53, tick_rate_hz=1e9, sequence=2**63 - 1)
     check_samples(decode(wire(fields))[0])
+
+
+_numbers = st.one_of(
+    st.integers(-(2**65), 2**65), st.floats(), st.floats(width=32), st.just(50), st.just(None), st.booleans()
+)
+_changes = st.dictionaries(
+    st.sampled_from([*document(), "sequence", "epoch", "gyro", "times_s", "colour"]),
+    st.one_of(
+        _numbers, st.sampled_from(["g", "mg", "m/s2", "w2", "é", "x" * 65, "device", b"g", [], [[0, 0, 1]]])
+    ),
+    max_size=2,
+)
+
+
+@given(_changes, st.lists(st.tuples(*[st.floats(-3, 3, width=32)] * 3), max_size=20), st.data())
+def test_the_short_way_tells_what_the_long_one_does_or_leaves_it_to_that(
+    changes: dict[str, Any], acc: list[Any], data: st.DataObject
+) -> None:
+    fields = document(acc=acc, device=data.draw(st.sampled_from(["w1", None]))) | changes
+    order = data.draw(st.permutations(list(fields)))
+    payload = msgspec.msgpack.encode({name: fields[name] for name in order})
+    payload = payload[
+        : data.draw(st.sampled_from([len(payload)] * 4 + [len(payload) // 2, len(payload) - 1]))
+    ]
+    device = data.draw(st.sampled_from([None, "w9", "no name"]))
+
+    def told(read: Callable[[], list[Samples]]) -> Any:
+        try:
+            (one,) = read()
+        except DecodeError as error:
+            return error.reason, error.detail
+        assert one.acc_g.dtype == np.float32
+        return one.device, one.sequence, one.sampling_rate_hz, one.epoch, one.t_s.tolist(), one.acc_g.tolist()
+
+    long_way = told(lambda: [native._decode(payload, codec=native._MSGPACK, device=device)])
+    assert told(lambda: native.decode_msgpack(payload, device=device, sampling_rate_hz=None)) == long_way
+
+
+def test_a_plain_batch_takes_the_short_way_whatever_its_numbers_are_written_as() -> None:
+    for acc in ([[0.0, 0.5, 1.0]], [[0, 1, -1]] * 20, [[300, -300, -40]], [[0.25, 0, -33_000.0 / 2**16]]):
+        unit = "mg" if max(map(max, acc)) > 64 else "g"
+        payload = msgspec.msgpack.encode(document(acc=acc, unit=unit, sequence=2**40, first_tick=70_000))
+        (samples,) = native._plain(payload, None)
+        assert (samples.device, samples.sequence, samples.t_s[0]) == ("w1", 2**40, 1400.0)
+        assert native._plain(payload, "w9")[0].device == "w9"

@@ -5,7 +5,7 @@ The schema has a version, so a field that it does not know is refused, not ignor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Final
@@ -98,6 +98,26 @@ _MSGPACK = _Codec(
 )
 
 
+def _joined(words: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Words as kernels take them: one behind the other, and where each ends."""
+    encoded = [word.encode() for word in words]
+    return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([len(each) for each in encoded])
+
+
+_PLAIN_KEYS = _joined(_msgpack.KEYS)
+_PLAIN_UNITS = _joined(limits.ACC_UNITS_PER_G)
+_UNITS_PER_G = np.array(list(limits.ACC_UNITS_PER_G.values()))
+_PLAIN_LIMITS = np.zeros(8)
+_PLAIN_LIMITS[_msgpack.MOST_SAMPLES] = limits.MAX_SAMPLES
+_PLAIN_LIMITS[_msgpack.MOST_G] = limits.MAX_ACC_G
+_PLAIN_LIMITS[_msgpack.LEAST_RATE] = limits.MIN_RATE_HZ
+_PLAIN_LIMITS[_msgpack.MOST_RATE] = limits.MAX_RATE_HZ
+_PLAIN_LIMITS[_msgpack.MOST_TICK_RATE] = MAX_TICK_RATE_HZ
+_PLAIN_LIMITS[_msgpack.LATEST_TICK] = MAX_TICK
+_PLAIN_LIMITS[_msgpack.LATEST_S] = limits.MAX_DEVICE_TIME_S
+_PLAIN_LIMITS[_msgpack.SCHEMA] = SCHEMA_VERSION
+
+
 def decode_json(payload: bytes, *, device: str | None, sampling_rate_hz: float | None) -> list[Samples]:
     """Decode a JSON object; the batch tells its rate, ``sampling_rate_hz`` is not used."""
     del sampling_rate_hz
@@ -107,14 +127,12 @@ def decode_json(payload: bytes, *, device: str | None, sampling_rate_hz: float |
 def decode_msgpack(payload: bytes, *, device: str | None, sampling_rate_hz: float | None) -> list[Samples]:
     """Decode a MessagePack map; the batch tells its rate, ``sampling_rate_hz`` is not used."""
     del sampling_rate_hz
-    return [_decode(payload, codec=_MSGPACK, device=device)]
+    return _plain(payload, device) or [_decode(payload, codec=_MSGPACK, device=device)]
 
 
 def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
     batch = _batch(payload, codec)
     device = limits.device_id(device, batch.device)
-    if codec is _MSGPACK and (samples := _plain(batch, device)) is not None:
-        return samples
     acc = _vectors(codec, batch.acc, what="acc")
     if acc is None:
         raise refusal("malformed", "acc is null; send [[x, y, z], ...]")
@@ -134,36 +152,15 @@ def _decode(payload: bytes, *, codec: _Codec, device: str | None) -> Samples:
     )
 
 
-def _plain(batch: _Batch, device: str) -> Samples | None:
-    """What nearly all batches are, ticks and acceleration within all limits; None: look more closely."""
-    rate_hz, first_tick, tick_rate_hz = batch.sampling_rate_hz, batch.first_tick, batch.tick_rate_hz
-    units_per_g = limits.ACC_UNITS_PER_G.get(batch.unit)
-    if (
-        units_per_g is None
-        or first_tick is None
-        or tick_rate_hz is None
-        or batch.epoch == "utc"
-        or batch.times_s is not _ABSENT
-        or batch.gyro is not _ABSENT
-        or not limits.MIN_RATE_HZ <= rate_hz <= limits.MAX_RATE_HZ
-        or not limits.MIN_RATE_HZ <= tick_rate_hz <= MAX_TICK_RATE_HZ
-        or not 0 <= first_tick <= MAX_TICK
-    ):
-        return None
-    acc_g, t_s = _msgpack.samples(
-        np.frombuffer(batch.acc, np.uint8),
-        limits.MAX_SAMPLES,
-        units_per_g,
-        limits.MAX_ACC_G * units_per_g,
-        limits.MAX_ACC_G,
-        first_tick,
-        tick_rate_hz / rate_hz,
-        tick_rate_hz,
-        limits.MAX_DEVICE_TIME_S,
+def _plain(payload: bytes, device: str | None) -> list[Samples]:
+    """What nearly all batches are, ticks and acceleration within all limits; nothing: look more closely."""
+    acc_g, t_s, rate_hz, sequence, begin, end = _msgpack.batch(
+        np.frombuffer(payload, np.uint8), *_PLAIN_KEYS, *_PLAIN_UNITS, _UNITS_PER_G, _PLAIN_LIMITS
     )
     if not len(t_s):
-        return None
-    return Samples(device, t_s, acc_g, rate_hz, sequence=batch.sequence)
+        return []
+    device = limits.device_id(device, payload[begin:end].decode() if begin >= 0 else None)
+    return [Samples(device, t_s, acc_g, rate_hz, sequence=sequence if sequence >= 0 else None)]
 
 
 def _batch(payload: bytes, codec: _Codec) -> _Batch:
