@@ -473,6 +473,38 @@ class TestIncoming:
             assert len(warnings) == 1
             assert SAMPLES in warnings[0]["detail"]
 
+    async def test_messages_that_gather_in_the_socket_are_all_taken_in_order(self) -> None:
+        async with (
+            Mosquitto() as broker,
+            Observer(broker.port) as observer,
+            Gateway(at(broker.port)) as gateway,
+        ):
+            await gateway.connected()
+            for number in range(5):
+                # The first wakes it, and the others come while the socket is left alone.
+                for _ in range(3):
+                    await observer.publish(SAMPLES, b"%d" % number, qos=0)
+                await observer.publish(SAMPLES, b"asks", qos=1)
+                told = [(await gateway.receive())[1] for _ in range(4)]
+                assert told == [b"%d" % number] * 3 + [b"asks"]
+            assert not gateway.drops
+
+    async def test_a_connection_that_ends_while_messages_gather_is_made_again(self) -> None:
+        async with (
+            Mosquitto() as broker,
+            Observer(broker.port) as observer,
+            Gateway(at(broker.port)) as gateway,
+        ):
+            await gateway.connected()
+            await observer.publish(SAMPLES, b"1", qos=0)
+            assert await gateway.receive() == (SAMPLES, b"1")
+            link = gateway.connection._link
+            assert link is not None
+            link.abort("test")
+            await gateway.connected_times(2)
+            await observer.publish(SAMPLES, b"2", qos=0)
+            assert await gateway.receive() == (SAMPLES, b"2")
+
     async def test_a_handler_may_publish(self) -> None:
         async with Mosquitto() as broker, Observer(broker.port, "vskd/gw/echo") as observer:
             connections: list[MqttConnection] = []

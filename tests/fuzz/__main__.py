@@ -95,7 +95,9 @@ def _fuzz(name: str, *arguments: str) -> None:
     import atheris
 
     # Compiled functions have no bytecode left to count in.
-    compiled = [f"vskd_stream.{name}" for name in ("_checks", "_gaf", "_jit", "_resample", "_sanity")]
+    compiled = [
+        f"vskd_stream.{name}" for name in ("_checks", "_gaf", "_jit", "_payloads", "_resample", "_sanity")
+    ]
     with atheris.instrument_imports(include=["vskd_stream", "yaml", "h11"], exclude=compiled):
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]

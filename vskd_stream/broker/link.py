@@ -255,7 +255,7 @@ class Link:
         try:
             if not self._has_more:
                 data = self._client.read()
-                self._is_urgent = data is None or len(data) == _READ_BYTES
+                self._is_urgent = data is None or len(data) == _READ_BYTES or self._client.is_piecemeal
                 if data is not None:
                     self._packets.feed(data)
             self._has_more = self._take_packets()
@@ -442,6 +442,11 @@ class _Client(paho.Client):
             self._failure = error
         self.take_packet(b"")
         return None
+
+    @property
+    def is_piecemeal(self) -> bool:
+        """Whether what is read at once may be less than there is: TLS gives a record each time."""
+        return isinstance(self.connection, ssl.SSLSocket)
 
     def has_pending(self) -> bool:
         """Whether the TLS layer holds back what it has read."""
