@@ -37,6 +37,18 @@ def _big_endian(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
 
 
 @jit_inner
+def _four(data: NDArray[np.uint8], at: int) -> np.uint64:
+    # Spelled out, as a loop over a size that is not known takes eight times as long.
+    high = np.uint64(data[at]) << np.uint64(24) | np.uint64(data[at + 1]) << np.uint64(16)
+    return high | np.uint64(data[at + 2]) << np.uint64(8) | np.uint64(data[at + 3])
+
+
+@jit_inner
+def _eight(data: NDArray[np.uint8], at: int) -> np.uint64:
+    return _four(data, at) << np.uint64(32) | _four(data, at + 4)
+
+
+@jit_inner
 def _size(head: int) -> int:
     """Bytes of a number behind its head; -1: no number, or one that is rare."""
     if head < 0x80 or head >= 0xE0:
@@ -60,10 +72,10 @@ def _number(
 ) -> np.float64:
     head = data[at]
     if head == _FLOAT64:
-        bits[0] = _big_endian(data, at + 1, 8)
+        bits[0] = _eight(data, at + 1)
         return np.float64(as_float64[0])
     if head == _FLOAT32:
-        bits[0] = _big_endian(data, at + 1, 4)
+        bits[0] = _four(data, at + 1)
         return np.float64(as_float32[0])
     value = np.int64(head)
     if head in (_UINT8, _INT8):
@@ -144,11 +156,16 @@ def _count(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
 def _vectors(data: NDArray[np.uint8], at: int, out: NDArray[np.float64], bits: NDArray[np.uint64]) -> int:
     """Read vectors into ``out`` (count, 3); where they end, or -1."""
     as_float64, as_float32 = bits.view(np.float64), bits.view(np.float32)
+    out_bits = out.view(np.uint64)
     for row in range(len(out)):
         if at >= len(data) or data[at] != _THREE:
             return -1
         at += 1
         for axis in range(3):
+            if at + 8 < len(data) and data[at] == _FLOAT64:
+                out_bits[row, axis] = _eight(data, at + 1)
+                at += 9
+                continue
             size = _size(data[at]) if at < len(data) else -1
             if size < 0 or at + size >= len(data):
                 return -1
