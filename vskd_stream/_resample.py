@@ -121,7 +121,8 @@ def advance(
         if held > 0 and t_s[end] - held_s[held - 1] > max_gap_s:
             break
         held_s[held] = t_s[end]
-        held_g[held] = acc_g[end]
+        for axis in range(3):
+            held_g[held, axis] = acc_g[end, axis]
         held += 1
         end += 1
     whole_s, whole_g = held_s[:held], held_g[:held]
@@ -140,5 +141,6 @@ def advance(
     keep = max(int(np.searchsorted(whole_s, needed_s, side="right")) - 1, 0)
     for i in range(keep, held):
         held_s[i - keep] = held_s[i]
-        held_g[i - keep] = held_g[i]
+        for axis in range(3):
+            held_g[i - keep, axis] = held_g[i, axis]
     return end, held - keep, following, out

@@ -31,7 +31,8 @@ def gather(
     while end < len(t_s) and t_s[end] < until_s:
         if count < len(second_s):
             second_s[count] = t_s[end]
-            second_g[count] = acc_g[end]
+            for axis in range(3):
+                second_g[count, axis] = acc_g[end, axis]
             count += 1
         end += 1
     return end, count
