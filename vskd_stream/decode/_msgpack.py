@@ -259,7 +259,6 @@ def batch(
     raw = _read(data, keys, key_ends, units, unit_ends, int(limits[MOST_SAMPLES]), whole, rates)
     count = len(raw)
     rate_hz, tick_rate_hz, first = rates[_RATE], rates[_TICK_RATE], float(whole[_FIRST_TICK])
-    # Told by a NaN as well, of which every comparison is false.
     is_good = (
         count > 0
         and whole[_SCHEMA] == limits[SCHEMA]
@@ -277,9 +276,13 @@ def batch(
         t_s[i] = (first + i * ticks_per_sample) / tick_rate_hz
         is_good &= i == 0 or t_s[i - 1] < t_s[i]
         for axis in range(3):
-            value = raw[i, axis] / one_g
-            is_good &= abs(raw[i, axis]) <= most_g * one_g and abs(value) <= most_g
-            acc_g[i, axis] = value
+            # A NaN, of which every comparison is false, comes into no arithmetic: one that signals would warn.
+            if abs(raw[i, axis]) <= most_g * one_g:
+                value = raw[i, axis] / one_g
+                is_good &= abs(value) <= most_g
+                acc_g[i, axis] = value
+            else:
+                is_good = False
     if not is_good or t_s[-1] > limits[LATEST_S]:
         return np.empty((0, 3), np.float32), np.empty(0), 0.0, -1, -1, -1
     return acc_g, t_s, rate_hz, whole[_SEQUENCE], whole[_DEVICE], whole[_DEVICE_END]
