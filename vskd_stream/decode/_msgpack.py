@@ -276,7 +276,7 @@ def batch(
         t_s[i] = (first + i * ticks_per_sample) / tick_rate_hz
         is_good &= i == 0 or t_s[i - 1] < t_s[i]
         for axis in range(3):
-            # A NaN, of which every comparison is false, comes into no arithmetic: one that signals would warn.
+            # A NaN, of which every comparison is false, comes into no arithmetic: one that signals warns.
             if abs(raw[i, axis]) <= most_g * one_g:
                 value = raw[i, axis] / one_g
                 is_good &= abs(value) <= most_g
