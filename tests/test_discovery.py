@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 from jsonschema import Draft202012Validator
+from msgspec import structs
 
 from tests.manifests import manifest
 from tests.test_payloads import END, ORIGIN, START, TIMING, UPDATE
@@ -211,12 +212,12 @@ def test_attributes_stay_the_same_while_an_activity_goes_on() -> None:
         "clock": "host",
     }
     # A clock that is estimated from arrivals moves by milliseconds.
-    later = replace(
+    later = structs.replace(
         TIMING, published_utc_s=TIMING.published_utc_s + 10, utc_offset_s=TIMING.utc_offset_s + 0.02
     )
     again = payloads.state(replace(UPDATE, confidence=0.5, at_s=70.0), origin=ORIGIN, timing=later)
     assert json.loads(rendered(template, again)) == attributes
-    dateless = payloads.state(UPDATE, origin=ORIGIN, timing=replace(TIMING, utc_offset_s=-1e9))
+    dateless = payloads.state(UPDATE, origin=ORIGIN, timing=structs.replace(TIMING, utc_offset_s=-1e9))
     assert json.loads(rendered(template, dateless))["since_utc"] is None
 
 
