@@ -366,7 +366,7 @@ def test_a_device_is_known_as_long_as_its_last_state_is_not_too_old() -> None:
 
 
 def test_a_state_of_which_nobody_knows_when_it_was_told_counts() -> None:
-    dateless = payloads.state(UPDATE, origin=ORIGIN, timing=replace(TIMING, published_utc_s=-1.0))
+    dateless = payloads.state(UPDATE, origin=ORIGIN, timing=structs.replace(TIMING, published_utc_s=-1.0))
     assert made().heard_from({"vskd/home/left/state": dateless}, since_s=2e9) == {"left"}
 
 
