@@ -7,6 +7,7 @@ with the getting up and sitting down between activities, about which nothing is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,7 +148,11 @@ def evaluate(
                 coarse=bundle.manifest.decision.coarse,
             )
             say(_line(judgement))
-            found[precision][kind] = asdict(judgement)
+            # JSON has no nan: what there was nothing of, nobody can say.
+            found[precision][kind] = {
+                name: None if isinstance(value, float) and math.isnan(value) else value
+                for name, value in asdict(judgement).items()
+            }
     return {
         "command": f"vskd-train evaluate --stream --config configs/train/{experiment.name}.yaml --data DIR",
         "window_s": experiment.signal.window_s,
