@@ -172,6 +172,9 @@ class Export(Frozen):
 
     calibration_windows: int = Field(ge=8, le=65_536)
     """Training windows from which the int8 ranges are measured."""
+    calibration: Literal["extremes", "averaged"] = "extremes"
+    """What a range is: from the least to the largest value of all batches of 16, or from the mean of their
+    least to the mean of their largest. A small network's few channels have outliers that cost it steps."""
     golden_windows: int = Field(ge=1, le=64)
     golden_tolerance: dict[Literal["fp32", "int8"], Annotated[float, Field(gt=0.0, le=0.1)]]
     """Largest difference of a golden probability that another machine may show."""

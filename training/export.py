@@ -115,7 +115,11 @@ def export(
     float32 = float32_graph(student, experiment.image, tap=found.familiar is not None)
     graphs: dict[Precision, bytes] = {
         "fp32": float32,
-        "int8": int8_graph(float32, encode_batch(found.calibration, spec=experiment.image)),
+        "int8": int8_graph(
+            float32,
+            encode_batch(found.calibration, spec=experiment.image),
+            averaged=experiment.export.calibration == "averaged",
+        ),
     }
     exported: dict[Precision, Exported] = {}
     for precision in PRECISIONS:

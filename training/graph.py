@@ -61,7 +61,7 @@ def float32_graph(student: Student, image: ImageSpec, *, tap: bool = False) -> b
         exported, folded = Path(folder) / "exported.onnx", Path(folder) / "folded.onnx"
         # Not torch's newer exporter: it takes half a minute for the same nodes.
         torch.onnx.export(
-            _WithTap(student) if tap else student,
+            _WithTap(student).eval() if tap else student,
             (example,),
             str(exported),
             dynamo=False,
@@ -75,8 +75,11 @@ def float32_graph(student: Student, image: ImageSpec, *, tap: bool = False) -> b
         return folded.read_bytes()
 
 
-def int8_graph(float32: bytes, images: NDArray[np.float32]) -> bytes:
-    """Quantise a graph; ``images`` (b, channels, h, w), of training windows, give the activations' ranges."""
+def int8_graph(float32: bytes, images: NDArray[np.float32], *, averaged: bool = False) -> bytes:
+    """Quantise a graph; ``images`` (b, channels, h, w), of training windows, give the activations' ranges.
+
+    ``averaged``: as the means over batches of their extremes, instead of the extremes of all.
+    """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, quantised = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(float32)
@@ -90,7 +93,11 @@ def int8_graph(float32: bytes, images: NDArray[np.float32]) -> bytes:
             per_channel=True,
             reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+            extra_options={
+                "WeightSymmetric": True,
+                "ActivationSymmetric": False,
+                "CalibMovingAverage": averaged,
+            },
         )
         return quantised.read_bytes()
 

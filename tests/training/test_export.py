@@ -115,7 +115,7 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     # The temperature would soften such a model until no golden window is clear, which is another refusal.
     monkeypatch.setattr("training.export.temperature", lambda *_: 1.0)
     monkeypatch.setattr(
-        "training.export.int8_graph", lambda *_: float32_graph(damaged, experiment.image, tap=True)
+        "training.export.int8_graph", lambda *_, **__: float32_graph(damaged, experiment.image, tap=True)
     )
     found = material(experiment, wisdm.load(place / toys.FILE))
     with pytest.raises(ExportError, match=r"int8 loses .* points"):

@@ -53,10 +53,11 @@ def test_batch_normalisations_are_folded(float32: bytes) -> None:
     assert "Identity" not in operators
 
 
+@pytest.mark.parametrize("averaged", [False, True])
 def test_the_int8_graph_is_close_to_float32_and_its_weights_have_seven_bits(
-    float32: bytes, images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    float32: bytes, images: np.ndarray[tuple[int, ...], np.dtype[np.float32]], *, averaged: bool
 ) -> None:
-    int8 = int8_graph(float32, images)
+    int8 = int8_graph(float32, images, averaged=averaged)
     assert len(int8) < 0.5 * len(float32)
     (logits,) = _ort.open_session(int8, threads=1).run(["logits"], {"image": images})
     (expected,) = _ort.open_session(float32, threads=1).run(["logits"], {"image": images})
@@ -68,3 +69,23 @@ def test_the_int8_graph_is_close_to_float32_and_its_weights_have_seven_bits(
     ]
     assert weights
     assert max(np.abs(weight.astype(np.int16)).max() for weight in weights) <= 64
+
+
+def test_ranges_that_are_averaged_make_another_graph(
+    float32: bytes, images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> None:
+    louder = np.concatenate([images, 0.1 * images, 0.1 * images])
+    assert int8_graph(float32, louder) != int8_graph(float32, louder, averaged=True)
+
+
+def test_the_tap_is_a_second_output() -> None:
+    torch.manual_seed(0)
+    student = Student(channels=SPEC.channels, classes=3, width=8, features=5)
+    seen = np.random.default_rng(0).uniform(-1, 1, (4, *SPEC.shape)).astype(np.float32)
+    logits, tap = _ort.open_session(float32_graph(student, SPEC, tap=True), threads=1).run(
+        ["logits", "tap"], {"image": seen}
+    )
+    with torch.inference_mode():
+        expected = student.features(torch.from_numpy(seen))
+        np.testing.assert_allclose(tap, expected.numpy(), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(logits, student.answer(expected).numpy(), rtol=1e-3, atol=1e-4)
