@@ -106,3 +106,28 @@ def mean_of_last(kept: NDArray[np.float32], pushed: int, count: int, label: int)
         if higher - total == 2.0 * low:
             total = higher
     return float(total / count)
+
+
+@jit_for(
+    "Tuple((int64, float64))(float32[:, ::1], int64, int64, Array(int64, 1, 'C', readonly=True), int64)",
+    nogil=False,
+)
+def likeliest_kind(
+    kept: NDArray[np.float32], pushed: int, count: int, kind_of: NDArray[np.int64], kinds: int
+) -> tuple[int, float]:
+    """The kind whose labels have the largest sum over the last ``count`` of ``pushed`` rows, and its mean.
+
+    ``kind_of`` has (labels,) numbers below ``kinds``; a label with a negative one speaks for none. Rows are
+    added from the oldest on, wherever in the ring they lie: whoever replays them adds alike.
+    """
+    sums = np.zeros(kinds)
+    for i in range(pushed - count, pushed):
+        row = kept[i % len(kept)]
+        for label in range(len(kind_of)):
+            if kind_of[label] >= 0:
+                sums[kind_of[label]] += np.float64(row[label])
+    best = 0
+    for kind in range(1, kinds):
+        if sums[kind] > sums[best]:
+            best = kind
+    return best, sums[best] / count

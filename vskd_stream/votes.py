@@ -83,11 +83,16 @@ class Voter:
         self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float32)
         self._evidence = np.empty(self._probabilities.shape, np.float64)
         self._pushed = 0
-        self._kinds: dict[str, list[int]] = {}
-        """The labels of each kind, where kinds are judged; what nobody is to hear of speaks for none."""
-        for index, label in enumerate(labels):
-            if decision.coarse_unknown_below and label not in silenced:
-                self._kinds.setdefault(decision.coarse.get(label, label), []).append(index)
+        kinds = [decision.coarse.get(label, label) for label in labels]
+        self._kinds = tuple(dict.fromkeys(kinds))
+        # What nobody is to hear of speaks for no kind.
+        self._kind_of = np.array(
+            [
+                -1 if label in silenced else self._kinds.index(kind)
+                for label, kind in zip(labels, kinds, strict=True)
+            ],
+            np.int64,
+        )
         self._still_from: int | None = None
 
     def reset(self) -> None:
@@ -123,13 +128,11 @@ class Voter:
         thresholds = self._decision.coarse_unknown_below
         if not thresholds:
             return UNKNOWN
-        rows = self._last(self._judged_windows())
-        means = {
-            kind: math.fsum(rows[:, columns].ravel().tolist()) / len(rows)
-            for kind, columns in self._kinds.items()
-        }
-        kind = max(means, key=means.__getitem__, default=UNKNOWN)
-        return kind if kind in thresholds and means[kind] >= thresholds[kind] else UNKNOWN
+        best, mean = _votes.likeliest_kind(
+            self._probabilities, self._pushed, self._judged_windows(), self._kind_of, len(self._kinds)
+        )
+        kind = self._kinds[best]
+        return kind if kind in thresholds and mean >= thresholds[kind] else UNKNOWN
 
     def _mean(self) -> _Best:
         # fsum is exact: neither the order of the sum nor the machine decides a tie.
