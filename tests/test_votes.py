@@ -148,7 +148,7 @@ _probabilities = st.lists(
 @settings(max_examples=200, deadline=None)
 def test_the_likeliest_path_is_the_best_of_all_sequences(rows: list[list[float]], change_cost: float) -> None:
     evidence = [[math.log(max(each, LEAST_PROBABILITY)) for each in row] for row in rows]
-    found = likeliest_path(evidence, change_cost=change_cost)
+    found = likeliest_path(rows, change_cost=change_cost)
     lasts, starts, lead = reference.path(evidence, change_cost=change_cost)
     assert found.label in lasts
     assert found.first in starts

@@ -27,15 +27,11 @@ class Augmentation(BaseModel):
     upside_down: float = Field(default=0.0, ge=0.0, le=1.0)
     """Probability that the watch is strapped on the other way round: half a turn about the axis through
     its face."""
-    # Left out where it is what all runs had before there was a choice.
-    splice: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda share: share == 0.0)
-    """Probability that somewhere in a window another moment of the same recording goes on (``spliced``):
-    people stop, turn and begin anew, and most recordings have only what is regular."""
     rotation_deg: float = Field(ge=0.0, le=180.0)
     """Standard deviation of the angle turned about a random axis."""
     scale: float = Field(ge=0.0, le=0.5)
     """Standard deviation of the logarithm of the amplitude."""
-    # As ``splice``.
+    # Left out where it is what all runs had before there was a choice.
     vigour: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda vigour: vigour == 0.0)
     """Standard deviation of the logarithm by which movement is stronger or weaker: what a window's
     acceleration differs from its mean by, while gravity stays what it is."""
@@ -104,19 +100,6 @@ def augment(
         step = rng.choice(how.steps_g, size=(batch, 1, 1))
         turned = np.where(step > 0.0, np.round(turned / np.maximum(step, 1e-9)) * step, turned)
     return np.ascontiguousarray(turned, dtype=np.float32)
-
-
-def spliced(
-    first: NDArray[np.float32], second: NDArray[np.float32], *, at: NDArray[np.int64], over: int
-) -> NDArray[np.float32]:
-    """(b, m, 3) segments that are the ``first`` up to (b,) samples ``at``, and the ``second`` from there.
-
-    They cross over along half a cosine of ``over`` samples: no watch measures a step.
-    """
-    passed = np.clip((np.arange(first.shape[1]) - at[:, np.newaxis]) / over, 0.0, 1.0)
-    part = (0.5 - 0.5 * np.cos(np.pi * passed))[:, :, np.newaxis]
-    crossed: NDArray[np.float32] = (first + part * (second - first)).astype(np.float32)
-    return crossed
 
 
 def mirrored(acc_g: NDArray[np.floating]) -> NDArray[np.floating]:

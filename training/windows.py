@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augment import Augmentation, augment, reach_samples, spliced
+from training.augment import Augmentation, augment, reach_samples
 from training.datasets import DatasetError, Recording
 from training.experiment import Signal
 from vskd_stream.image import ImageSpec, encode_batch
@@ -81,7 +81,6 @@ class RandomWindows:
         self._reach = reach_samples(augmentation, self._n)
         pieces: list[NDArray[np.float32]] = []
         starts: dict[int, dict[str, list[NDArray[np.int64]]]] = {}
-        begins: list[NDArray[np.int64]] = []
         ends: list[NDArray[np.int64]] = []
         position = 0
         for recording in recordings:
@@ -91,13 +90,11 @@ class RandomWindows:
                     offsets = np.arange(position, position + count, dtype=np.int64)
                     starts.setdefault(recording.label, {}).setdefault(recording.dataset, []).append(offsets)
                     pieces.append(block.acc_g)
-                    begins.append(np.full(len(block.acc_g), position, np.int64))
                     position += len(block.acc_g)
                     ends.append(np.full(len(block.acc_g), position, np.int64))
         if not pieces:
             raise DatasetError("windows", f"no recording has the {self._n} samples that a window needs")
         self._acc_g = np.concatenate(pieces)
-        self._begins = np.concatenate(begins)
         self._ends = np.concatenate(ends)
         self._labels = np.array(sorted(starts), np.int64)
         self._starts = [
@@ -146,34 +143,12 @@ class RandomWindows:
             of_set = sets[min(int(np.searchsorted(self._shares[c], rng.random())), len(sets) - 1)]
             drawn.append(of_set[rng.integers(len(of_set))])
         starts = np.array(drawn)
-        segments, available = self._segments(starts)
-        if self._augmentation.splice > 0.0:
-            self._splice(segments, available, starts, rng)
-        windows = augment(segments, self._n, self._augmentation, rng, available=available)
-        return windows, self._labels[classes]
-
-    def _segments(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(b, reach, 3) samples from (b,) starts on, and how many are real before a recording ends."""
         ends = self._ends[starts]
         places = starts[:, np.newaxis] + np.arange(self._reach)
         segments = self._acc_g[np.minimum(places, ends[:, np.newaxis] - 1)]
-        return segments, np.minimum(ends - starts, self._reach)
-
-    def _splice(
-        self,
-        segments: NDArray[np.float32],
-        available: NDArray[np.int64],
-        starts: NDArray[np.int64],
-        rng: np.random.Generator,
-    ) -> None:
-        """Let another moment of the same recording go on in some of the segments."""
-        some = np.flatnonzero(rng.random(len(starts)) < self._augmentation.splice)
-        first, last = self._begins[starts[some]], self._ends[starts[some]] - self._n
-        others, real = self._segments(first + rng.integers(last - first + 1))
-        margin = self._n // 5
-        at = rng.integers(margin, self._n - margin, len(some))
-        segments[some] = spliced(segments[some], others, at=at, over=max(1, self._n // 16))
-        available[some] = np.minimum(available[some], real)
+        available = np.minimum(ends - starts, self._reach)
+        windows = augment(segments, self._n, self._augmentation, rng, available=available)
+        return windows, self._labels[classes]
 
 
 def _cumulated(weights: Sequence[float]) -> NDArray[np.float64]:

@@ -13,41 +13,22 @@ _MOST_PARTIALS = 16
 """Of 53 bits each, and the bits of a sum of float32 span fewer than 300."""
 
 
-@jit_for(
-    "void(Array(float32, 1, 'C', readonly=True), float64, float32[:, ::1], float64[:, ::1], int64)",
-    nogil=False,
-)
-def keep(
-    probabilities: NDArray[np.float32],
-    least: float,
-    kept: NDArray[np.float32],
-    evidence: NDArray[np.float64],
-    pushed: int,
-) -> None:
-    """Write (labels,) probabilities and their logarithms, in nats, over the oldest rows of two rings.
-
-    Less than ``least`` counts as this.
-    """
-    slot = pushed % len(kept)
-    for label in range(len(probabilities)):
-        kept[slot, label] = probabilities[label]
-        evidence[slot, label] = math.log(max(np.float64(probabilities[label]), least))
-
-
-@jit_for("Tuple((int64, int64, float64))(float64[:, ::1], int64, int64, float64)", nogil=False)
+@jit_for("Tuple((int64, int64, float64))(float32[:, ::1], int64, int64, float64, float64)", nogil=False)
 def likeliest_path(
-    evidence: NDArray[np.float64], begin: int, count: int, change_cost: float
+    kept: NDArray[np.float32], begin: int, count: int, change_cost: float, least: float
 ) -> tuple[int, int, float]:
     """Label, first window and lead of ``votes.Path``.
 
-    ``evidence`` (size, labels) is a ring: of its rows, the ``count`` from ``begin`` on are looked at.
+    ``kept`` (size, labels) is a ring of probabilities: of its rows, the ``count`` from ``begin`` on are
+    looked at; less than ``least`` counts as this. Logarithms are taken anew each time: kept, they would be a quarter
+    of what a device takes.
     """
-    size, labels = evidence.shape
+    size, labels = kept.shape
     worth = np.zeros(labels)
     first = np.zeros(labels, np.int64)
     highest = 0.0
     for i in range(count):
-        row = evidence[(begin + i) % size]
+        row = kept[(begin + i) % size]
         # Whoever is further behind than a change costs is better reached by changing to it just now.
         floor = highest - change_cost
         highest = -np.inf
@@ -55,7 +36,7 @@ def likeliest_path(
             if worth[label] < floor:
                 worth[label] = floor
                 first[label] = i
-            worth[label] += row[label]
+            worth[label] += math.log(max(np.float64(row[label]), least))
             highest = max(highest, worth[label])
     best = 0
     second = -np.inf

@@ -79,9 +79,8 @@ class Voter:
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
         self._centres = array("q", bytes(8 * decision.smoothing_windows))
         self._judged_centres: deque[int] = deque(maxlen=decision.smoothing_windows)
-        # Rings, a row a window, for lists of a thousand devices' floats would be ten times as large.
+        # A ring, a row a window, for lists of a thousand devices' floats would be ten times as large.
         self._probabilities = np.empty((decision.smoothing_windows, len(labels)), np.float32)
-        self._evidence = np.empty(self._probabilities.shape, np.float64)
         self._pushed = 0
         kinds = [decision.coarse.get(label, label) for label in labels]
         self._kinds = tuple(dict.fromkeys(kinds))
@@ -106,8 +105,9 @@ class Voter:
     ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
         row = np.asarray(probabilities, np.float32)
-        _votes.keep(row, LEAST_PROBABILITY, self._probabilities, self._evidence, self._pushed)
-        self._centres[self._pushed % len(self._centres)] = centre
+        slot = self._pushed % len(self._centres)
+        self._probabilities[slot] = row
+        self._centres[slot] = centre
         self._pushed += 1
         self._judged_centres.append(centre)
         best = self._mean() if self._decision.smoothing == "mean" else self._path()
@@ -144,7 +144,7 @@ class Voter:
     def _path(self) -> _Best:
         pushed, count = self._pushed, self._count
         label, first, lead = _votes.likeliest_path(
-            self._evidence, pushed - count, count, self._decision.change_cost
+            self._probabilities, pushed - count, count, self._decision.change_cost, LEAST_PROBABILITY
         )
         judged = min(self._judged_windows(), count - first)
         since, last = self._centre(first), self._judged_centres[-1]
@@ -177,15 +177,16 @@ class Voter:
         return self._probabilities.take(np.arange(self._pushed - count, self._pushed), axis=0, mode="wrap")
 
 
-def likeliest_path(evidence: Sequence[Sequence[float]], *, change_cost: float) -> Path:
+def likeliest_path(probabilities: Sequence[Sequence[float]], *, change_cost: float) -> Path:
     """The last step of the sequence of labels that explains windows best (Viterbi 1967, online).
 
-    A sequence is worth the sum of its labels' evidence, less ``change_cost`` for each change of label:
-    the likeliest path of a hidden Markov model in which every change is equally unlikely.
+    A sequence is worth the sum of its labels' evidence, the logarithms of their probabilities, less
+    ``change_cost`` for each change of label: the likeliest path of a hidden Markov model in which every
+    change is equally unlikely.
 
     Args:
-        evidence: (n, labels) logarithms of probabilities, n >= 1, at least two labels.
+        probabilities: (n, labels), n >= 1, at least two labels. Less than ``LEAST_PROBABILITY`` counts so.
         change_cost: In nats.
     """
-    rows = np.array(evidence, np.float64)
-    return Path(*_votes.likeliest_path(rows, 0, len(rows), change_cost))
+    rows = np.array(probabilities, np.float32)
+    return Path(*_votes.likeliest_path(rows, 0, len(rows), change_cost, LEAST_PROBABILITY))

@@ -119,28 +119,6 @@ def test_the_real_recordings_can_be_cut(shared_data: Path) -> None:
     assert 30.0 < sum(recording.t_s[-1] for recording in recordings) / 3600.0 < 36.0
 
 
-def constant(subject: str, label: int, values: list[float]) -> Recording:
-    """A recording of 3 s that holds each value for a second."""
-    acc_g = np.repeat(np.array(values, np.float32), 20)[:, np.newaxis] * np.ones((1, 3), np.float32)
-    return Recording(subject, label, np.arange(len(acc_g)) / 20.0, np.ascontiguousarray(acc_g), 20.0)
-
-
-def test_a_spliced_window_goes_on_with_another_moment_of_the_same_recording() -> None:
-    recordings = [constant("1", 0, [0.0, 0.1, 0.2]), constant("2", 1, [5.0, 5.1, 5.2])]
-    how = NONE.model_copy(update={"splice": 1.0})
-    windows, labels = supply(recordings, how).draw(np.random.default_rng(0), 200)
-    plain, same = supply(recordings).draw(np.random.default_rng(0), 200)
-    assert np.array_equal(labels, same)
-    for label, lowest in ((0, 0.0), (1, 5.0)):
-        of_label = windows[labels == label]
-        assert lowest <= of_label.min() <= of_label.max() <= lowest + np.float32(0.2)
-    # The recordings never fall; where one moment goes on behind a later one, the window does.
-    assert (np.diff(plain[:, 0], axis=1) >= 0.0).all()
-    assert (np.diff(windows[:, 0], axis=1) < 0.0).any()
-    # Nowhere is there a step that the recording does not have.
-    assert np.abs(np.diff(windows[:, 0], axis=1)).max() < 0.2
-
-
 def test_a_label_is_drawn_as_often_as_its_prior_says(recordings: list[Recording]) -> None:
     experiment = toys.smoke_experiment()
     labels = sorted({recording.label for recording in recordings})
