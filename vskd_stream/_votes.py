@@ -20,8 +20,8 @@ def likeliest_path(
     """Label, first window and lead of ``votes.Path``.
 
     ``kept`` (size, labels) is a ring of probabilities: of its rows, the ``count`` from ``begin`` on are
-    looked at; less than ``least`` counts as this. Logarithms are taken anew each time: kept, they would be a quarter
-    of what a device takes.
+    looked at; less than ``least`` counts as this. Logarithms are taken anew each time: kept, they would be a
+    quarter of what a device takes.
     """
     size, labels = kept.shape
     worth = np.zeros(labels)
