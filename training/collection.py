@@ -5,7 +5,7 @@ Whoever is heard in the shipped demo recording is in none of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -55,7 +55,7 @@ class OneSet(Frozen):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        _check(self.leave_out, LOADERS[self.kind].source.labels)
+        _check("leave_out", self.leave_out, LOADERS[self.kind].source.labels)
         return self
 
     @property
@@ -126,7 +126,8 @@ class SeveralSets(Frozen):
     def _known(self) -> Self:
         if len({each.kind for each in self.sets}) != len(self.sets):
             raise ValueError("a data set is named twice")
-        _check((*self.leave_out, *self.prior), taxonomy.NAMES)
+        _check("leave_out", self.leave_out, taxonomy.NAMES)
+        _check("prior", self.prior, taxonomy.NAMES)
         return self
 
     @property
@@ -206,6 +207,6 @@ def _relabelled(
     return found
 
 
-def _check(leave_out: Sequence[str], labels: Sequence[str]) -> None:
-    if strange := sorted(set(leave_out) - set(labels)):
-        raise ValueError(f"{strange} are no labels here")
+def _check(key: str, named: Iterable[str], labels: Sequence[str]) -> None:
+    if strange := sorted(set(named) - set(labels)):
+        raise ValueError(f"{key} names {strange}, which are no labels here")

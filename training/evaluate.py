@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.windows import Stretch
+from training.windows import Stretch, labels_of
 from vskd_stream.manifest import UNKNOWN, Decision
 from vskd_stream.pipeline import Classify
 from vskd_stream.votes import Voter
@@ -31,8 +31,7 @@ class Predictions:
 
     def pooled(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """All windows' (w, labels) probabilities and (w,) true labels."""
-        labels = [np.full(len(s.windows), s.label, np.int64) for s in self.stretches]
-        return np.concatenate(self.probabilities), np.concatenate(labels)
+        return np.concatenate(self.probabilities), labels_of(self.stretches)
 
 
 def predict(classify: Classify, stretches: Sequence[Stretch]) -> Predictions:

@@ -24,7 +24,7 @@ from training.experiment import Experiment, Exportable
 from training.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
 from training.strangers import familiarity
 from training.student import Student
-from training.windows import RandomWindows, Stretch, cut
+from training.windows import RandomWindows, Stretch, cut, labels_of
 from vskd_stream import _ort
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
@@ -152,20 +152,22 @@ def _export(
     hop_s = experiment.signal.hop_s
     session = _ort.open_session(graph, threads=threads)
 
-    def asked(windows: NDArray[np.float32], output: str = OUTPUT) -> NDArray[np.float32]:
-        images = encode_batch(windows, spec=experiment.image)
-        answer: NDArray[np.float32] = session.run([output], {INPUT: images})[0]
-        return answer
+    outputs = [OUTPUT] if found.familiar is None else [OUTPUT, TAP]
 
-    scores = predict(asked, found.validation)
-    divisor = temperature(*scores.pooled())
-    told = [softmax(part / divisor) for part in scores.probabilities]
+    def asked(windows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        batches = [
+            session.run(outputs, {INPUT: encode_batch(windows[i : i + _BATCH], spec=experiment.image)})
+            for i in range(0, len(windows), _BATCH)
+        ]
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+    logits, *tapped = zip(*(asked(stretch.windows) for stretch in found.validation), strict=True)
+    divisor = temperature(np.concatenate(logits), labels_of(found.validation))
+    told = [softmax(part / divisor) for part in logits]
     familiar = None
     if found.familiar is not None:
-        taps = predict(lambda windows: asked(windows, TAP), found.validation).probabilities
-        learned, labels = found.familiar
-        batches = [asked(learned[i : i + _BATCH], TAP) for i in range(0, len(learned), _BATCH)]
-        familiar = familiarity(np.concatenate(batches), labels, validation=np.concatenate(taps))
+        (taps,), (learned, labels) = tapped, found.familiar
+        familiar = familiarity(asked(learned)[1], labels, validation=np.concatenate(taps))
         told = [
             (part * familiar.known(tap)[:, np.newaxis]).astype(np.float32)
             for part, tap in zip(told, taps, strict=True)

@@ -25,7 +25,7 @@ from training.networks import Network, told
 from training.student import Student, multiply_adds, parameters
 from training.supervised import Supervised
 from training.trial_run import write
-from training.windows import RandomWindows, cut
+from training.windows import RandomWindows, cut, labels_of
 from vskd_stream.errors import ConfigError
 
 Say = Callable[[str], None]
@@ -76,7 +76,7 @@ def _watch(experiment: Experiment, task: Supervised, recordings: Sequence[Record
     if not experiment.split.validation:
         return str
     stretches = cut(experiment.split.select(recordings, "validation"), experiment.signal)
-    labels = np.concatenate([np.full(len(stretch.windows), stretch.label) for stretch in stretches])
+    labels = labels_of(stretches)
     some = slice(None, None, max(1, len(labels) // _WATCHED_WINDOWS))
     windows = np.ascontiguousarray(np.concatenate([stretch.windows for stretch in stretches])[some])
 

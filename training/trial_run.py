@@ -28,8 +28,6 @@ from training.trial_experiment import TrialExperiment
 from training.trials import RandomTrials, as_windows
 from training.virtual import blends
 
-_BATCH = 64
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:

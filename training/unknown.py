@@ -19,7 +19,7 @@ from training.evaluate import predict, vote
 from training.experiment import Experiment
 from training.networks import Network, told
 from training.strangers import gaussian
-from training.windows import cut
+from training.windows import cut, labels_of
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
 from vskd_stream.familiarity import Familiarity
@@ -62,7 +62,7 @@ def compare(
     def answers(chosen: Sequence[Recording]) -> tuple[Floats, Floats, NDArray[np.int64]]:
         stretches = cut(chosen, experiment.signal)
         windows = np.concatenate([stretch.windows for stretch in stretches])
-        labels = np.concatenate([np.full(len(each.windows), each.label, np.int64) for each in stretches])
+        labels = labels_of(stretches)
         # Evenly thinned out: windows that overlap say the same thing many times.
         kept = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).round().astype(np.int64))
         return *_answers(student, windows[kept], experiment), labels[kept]

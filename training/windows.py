@@ -51,6 +51,11 @@ def cut(recordings: Sequence[Recording], signal: Signal) -> list[Stretch]:
     return stretches
 
 
+def labels_of(stretches: Sequence[Stretch]) -> NDArray[np.int64]:
+    """(w,) the label of each window of the stretches, one behind the other."""
+    return np.concatenate([np.full(len(each.windows), each.label, np.int64) for each in stretches])
+
+
 class RandomWindows:
     """An endless supply of augmented windows at random offsets, every label equally often.
 
