@@ -24,6 +24,7 @@ from training.experiment import Experiment, Exportable
 from training.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
 from training.strangers import familiarity
 from training.student import Student
+from training.trim import trimmed
 from training.windows import RandomWindows, Stretch, cut, labels_of
 from vskd_stream import _ort
 from vskd_stream.bundle import load
@@ -112,6 +113,7 @@ def export(
         BundleError: A bundle's golden pair does not come out.
     """
     run.mkdir(parents=True, exist_ok=True)
+    student = trimmed(student, shape=experiment.image.shape)
     float32 = float32_graph(student, experiment.image, tap=found.familiar is not None)
     graphs: dict[Precision, bytes] = {
         "fp32": float32,

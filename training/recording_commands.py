@@ -23,6 +23,7 @@ from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import Batches, FitError, fit, restore
 from training.networks import Network, told
 from training.student import Student, multiply_adds, parameters
+from training.trim import trimmed
 from training.supervised import Supervised
 from training.trial_run import write
 from training.windows import RandomWindows, cut, labels_of
@@ -145,8 +146,8 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
         say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
         unknown_below = manifest.decision.unknown_below
         judged[precision] = identity | {"unknown_below": unknown_below, "test": asdict(judgement)}
-    student = _shipped(make_task(experiment))
     image = experiment.image
+    student = trimmed(_shipped(make_task(experiment)), shape=image.shape)
     document = {
         "experiment": experiment.model_dump(mode="json"),
         "identity": experiment.identity,
