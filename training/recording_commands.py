@@ -23,9 +23,9 @@ from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import Batches, FitError, fit, restore
 from training.networks import Network, told
 from training.student import Student, multiply_adds, parameters
-from training.trim import trimmed
 from training.supervised import Supervised
 from training.trial_run import write
+from training.trim import trimmed
 from training.windows import RandomWindows, cut, labels_of
 from vskd_stream.errors import ConfigError
 
