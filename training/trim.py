@@ -1,7 +1,7 @@
 """Rows of a kernel that only ever meet padding, left out: the same function for less arithmetic.
 
-The band of a Gramian field is a few lags high. Once maps are one row high, the upper and the lower row of a 3 x 3
-kernel multiply nothing but zeros: of an image of 4 lags, more than half of a student's products.
+The band of a Gramian field is a few lags high. Once maps are one row high, the upper and the lower row of
+a 3 x 3 kernel multiply nothing but zeros: of an image of 4 lags, more than half of a student's products.
 """
 
 from __future__ import annotations
