@@ -7,7 +7,7 @@ a 3 x 3 kernel multiply nothing but zeros: of an image of 4 lags, more than half
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +46,14 @@ def trimmed(student: Student, *, shape: tuple[int, int, int]) -> Student:
 
 def _trim(convolution: nn.Conv2d, size: torch.Size, outputs: torch.Size) -> None:
     high, wide = (
-        _kept(kernel, stride=stride, padding=int(padding), size=n, outputs=positions)
+        _kept(kernel, stride=stride, padding=padding, size=n, outputs=positions)
         for kernel, stride, padding, n, positions in zip(
-            convolution.kernel_size, convolution.stride, convolution.padding, size, outputs, strict=True
+            convolution.kernel_size,
+            convolution.stride,
+            cast("tuple[int, int]", convolution.padding),
+            size,
+            outputs,
+            strict=True,
         )
     )
     convolution.weight = nn.Parameter(convolution.weight.detach()[:, :, high.rows, wide.rows].contiguous())
