@@ -24,8 +24,20 @@ WHOLE = 0
 
 # scikit-learn's bound, which pyts inherits: a smaller range counts as constant.
 _CONSTANT_RANGE = 10 * np.finfo(np.float64).eps
-_ONE, _TWO = np.float32(1.0), np.float32(2.0)
+_ZERO, _ONE, _TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 _CACHE_LINE_BYTES = 64
+_UNROLLED = 64
+"""So many float32 the widest loops take at a time."""
+
+# Of ``_decay``: the least power of e that is a normal float32; ln 2 as the sum of two, the higher of which
+# has so few bits that its products with integers are exact; the series' coefficients, 1 / 2! to 1 / 7!.
+_LEAST = np.float32(-87.0)
+_PER_LN2 = np.float32(1.0 / np.log(2.0))
+_LN2_HIGH = np.float32(355.0 / 512.0)
+_LN2_LOW = np.float32(np.log(2.0) - 355.0 / 512.0)
+_C2, _C3, _C4 = np.float32(1 / 2), np.float32(1 / 6), np.float32(1 / 24)
+_C5, _C6, _C7 = np.float32(1 / 120), np.float32(1 / 720), np.float32(1 / 5040)
+_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
 @jit_inner
@@ -68,39 +80,55 @@ def _scale_minmax(means: NDArray[np.float64], x: NDArray[np.float32], s: NDArray
 
 
 @jit_inner
-def _scale_fixed(
-    means: NDArray[np.float64], range_g: float, x: NDArray[np.float32], s: NDArray[np.float32]
+def _decay(
+    means: NDArray[np.float64],
+    rate: float,
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    bits: NDArray[np.int32],
 ) -> None:
-    # tanh and its complement sech from one exponential, both exact to float32 at any amplitude. In
-    # three passes: around the call of libm's exponential the others vectorise.
-    for i in range(len(means)):
-        x[i] = -abs(means[i]) / range_g
-    for i in range(len(means)):
-        s[i] = np.exp(x[i])
-    for i in range(len(means)):
+    """Fill x = rate * means and s = exp(-|x|), to 2 units in the last place; ``bits`` is scratch.
+
+    With k the integer next to y / ln 2, exp(y) is 2^k exp(y - k ln 2) (Cody and Waite 1980), by the Taylor
+    series. Unlike calls of libm's, these loops vectorise.
+    """
+    for i in range(len(x)):
+        x[i] = rate * means[i]
+    for i in range(len(x)):
+        y = -abs(x[i])
+        # Not max: NaN is not less than anything, and stays.
+        y = _LEAST if y < _LEAST else y  # noqa: FURB136
+        k = np.rint(y * _PER_LN2)
+        r = (y - k * _LN2_HIGH) - k * _LN2_LOW
+        s[i] = _ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * _C7))))))
+        bits[i] = (np.int32(k) + _BIAS) << _MANTISSA_BITS
+    twos = bits.view(np.float32)
+    for i in range(len(x)):
+        s[i] *= twos[i]
+
+
+@jit_inner
+def _tanh(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
+    """Of x and s = exp(-|x|): tanh(x) and its complement sech(x), both exact to float32."""
+    for i in range(len(x)):
         q = s[i]
         square = q * q
         divisor = _ONE / (_ONE + square)
         tanh = (_ONE - square) * divisor
-        x[i] = tanh if means[i] >= 0.0 else -tanh
+        x[i] = tanh if x[i] >= _ZERO else -tanh
         s[i] = _TWO * q * divisor
 
 
 @jit_inner
-def _scale_logistic(
-    means: NDArray[np.float64], range_g: float, x: NDArray[np.float32], s: NDArray[np.float32]
-) -> None:
-    # (1 + tanh(a / range)) / 2 is 1 / (1 + q), q = exp(-2 a / range). As above, in three passes; 1 - x is
-    # computed, not subtracted, so that s stays exact where x is next to 1.
-    for i in range(len(means)):
-        x[i] = -2.0 * abs(means[i]) / range_g
-    for i in range(len(means)):
-        s[i] = np.exp(x[i])
-    for i in range(len(means)):
+def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
+    """Of x and s = exp(-|x|): 1 / (1 + exp(-x)) and its complement."""
+    for i in range(len(x)):
         q = s[i]
         larger = _ONE / (_ONE + q)
         smaller = q * larger
-        cosine, rest = (larger, smaller) if means[i] >= 0.0 else (smaller, larger)
+        cosine = larger if x[i] >= _ZERO else smaller
+        # 1 - cosine is computed, not subtracted: so s stays exact where cosine is next to 1.
+        rest = smaller if x[i] >= _ZERO else larger
         x[i] = cosine
         s[i] = np.sqrt(rest * (_ONE + cosine))
 
@@ -139,20 +167,47 @@ def _difference_band(x: NDArray[np.float32], s: NDArray[np.float32], image: NDAr
             image[k, t] = s[t] * later_x[t] - x[t] * later_s[t]
 
 
-@jit_inline
-def _scratch(size: int) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-    """Room for means, x and s, each from the start of a cache line on.
+@jit_inner
+def _both_bands(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    summation: NDArray[np.float32],
+    difference: NDArray[np.float32],
+) -> None:
+    # In one pass: reading costs more than computing.
+    lags, width = summation.shape
+    for k in range(lags):
+        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
+        above, below = summation[k], difference[k]
+        for t in range(width):
+            above[t] = x[t] * later_x[t] - s[t] * later_s[t]
+            below[t] = s[t] * later_x[t] - x[t] * later_s[t]
 
-    x and s are read again for every row of an image; were those reads to straddle two cache lines,
-    the whole encoding would take a quarter longer.
+
+@jit_inline
+def _scratch(
+    size: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Room for the three axes' means, x, s and bits, (3, stride) each.
+
+    Each axis begins with a cache line: x and s are read again for every row of an image, and were those reads
+    to straddle two lines, the whole encoding would take a quarter longer. Whoever goes over all of it meets a
+    whole number of ``_UNROLLED`` values, so no loop ends one by one.
     """
     stride = (size + 15) // 16 * 16
-    doubles = np.empty(2 * stride + _CACHE_LINE_BYTES // 8, np.float64)
+    length = (AXES * stride + _UNROLLED - 1) // _UNROLLED * _UNROLLED
+    # Zeros: what lies between the axes is computed with as well.
+    doubles = np.zeros(5 * length // 2 + _CACHE_LINE_BYTES // 8, np.float64)
     first = (-doubles.ctypes.data % _CACHE_LINE_BYTES) // 8
     floats = doubles.view(np.float32)
-    x = 2 * (first + stride)
-    s = x + stride
-    return doubles[first : first + size], floats[x : x + size], floats[s : s + size]
+    x = 2 * (first + length)
+    s, bits = x + length, x + 2 * length
+    return (
+        doubles[first : first + length],
+        floats[x : x + length],
+        floats[s : s + length],
+        doubles.view(np.int32)[bits : bits + length],
+    )
 
 
 @jit_inner
@@ -167,33 +222,55 @@ def _fit(
 @jit_inline
 def _encode(
     window: NDArray[np.float32],
+    size: int,
     lags: int,
     method: int,
     scaling: int,
     range_g: float,
     image: NDArray[np.float32],
-    scratch: tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]],
+    scratch: tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]],
 ) -> None:
-    means, x, s = scratch
+    means, x, s, bits = scratch
+    stride = (size + 15) // 16 * 16
     for axis in range(AXES):
-        _piecewise_aggregate(window[axis], len(means), means)
-        if scaling == MINMAX:
-            _scale_minmax(means, x, s)
-        elif scaling == FIXED:
-            _scale_fixed(means, range_g, x, s)
-        else:
-            _scale_logistic(means, range_g, x, s)
-        second = axis + AXES if method == BOTH else axis
+        _piecewise_aggregate(window[axis], size, means[axis * stride : axis * stride + size])
+    # Each a kernel of its own: of loops that stand together too few vectorise.
+    if scaling == MINMAX:
+        for axis in range(AXES):
+            of_axis = slice(axis * stride, axis * stride + size)
+            _scale_minmax(means[of_axis], x[of_axis], s[of_axis])
+    elif scaling == FIXED:
+        _decay(means, 1.0 / range_g, x, s, bits)
+        _tanh(x, s)
+    else:
+        # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
+        _decay(means, 2.0 / range_g, x, s, bits)
+        _logistic(x, s)
+    for axis in range(AXES):
+        of_axis = slice(axis * stride, axis * stride + size)
+        _field(x[of_axis], s[of_axis], lags, method, axis, image)
+
+
+@jit_inline
+def _field(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    lags: int,
+    method: int,
+    axis: int,
+    image: NDArray[np.float32],
+) -> None:
+    if lags == WHOLE:
         if method != DIFFERENCE:
-            if lags == WHOLE:
-                _summation(x, s, image[axis])
-            else:
-                _summation_band(x, s, image[axis])
+            _summation(x, s, image[axis])
         if method != SUMMATION:
-            if lags == WHOLE:
-                _difference(x, s, image[second])
-            else:
-                _difference_band(x, s, image[second])
+            _difference(x, s, image[axis + AXES if method == BOTH else axis])
+    elif method == BOTH:
+        _both_bands(x, s, image[axis], image[axis + AXES])
+    elif method == SUMMATION:
+        _summation_band(x, s, image[axis])
+    else:
+        _difference_band(x, s, image[axis])
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
@@ -223,7 +300,7 @@ def encode_window(
     """
     if not _fit(window.shape, image.shape, size, lags, method):
         return False
-    _encode(window, lags, method, scaling, range_g, image, _scratch(size))
+    _encode(window, size, lags, method, scaling, range_g, image, _scratch(size))
     return True
 
 
@@ -245,5 +322,5 @@ def encode_windows(
         return False
     scratch = _scratch(size)
     for b in range(len(windows)):
-        _encode(windows[b], lags, method, scaling, range_g, images[b], scratch)
+        _encode(windows[b], size, lags, method, scaling, range_g, images[b], scratch)
     return True
