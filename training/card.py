@@ -35,7 +35,7 @@ was taken, not the best.
 Single windows by subject: {worst_subject:.3f} to {best_subject:.3f}.
 {unknown:.1%} of the windows, smoothed, would be called unknown. All of this is within recordings of
 one activity each, where smoothing is at its best: how soon a change from one to the next is told, and
-how often too many are, stands in `training/results/smoothing.json`.
+how often too many are, tells `vskd-train evaluate --stream`.
 
 By label, {smoothing}, none called unknown:
 
@@ -44,10 +44,18 @@ By label, {smoothing}, none called unknown:
 ## Where it fails
 
 {failures}
-- It knows these activities and no other. Unsure windows become `unknown`, but the thresholds were set on
-  known activities: something else may well get a wrong name with confidence.
+- {strangers}
 - Not a medical device, and not tested on falls.
 """
+
+
+_STRANGERS = {
+    True: "It knows these activities and no other. Most of what is unlike all of them becomes `unknown`; "
+    "the rest gets a wrong name, with confidence.",
+    False: "It knows these activities and no other. Unsure windows become `unknown`, but the thresholds "
+    "were set on known activities: something else may well get a wrong name with confidence.",
+}
+"""By whether the bundle knows how like what was learned a window is."""
 
 
 def smoothing_of(decisions: Decisions) -> str:
@@ -101,6 +109,7 @@ def write_card(
         best_subject=max(subjects.values()),
         unknown=test.unknown,
         table=table(smoothed),
+        strangers=_STRANGERS[experiment.export.familiar_windows is not None],
         failures="\n".join([*_failures(smoothed), *(limit for source in sources for limit in source.limits)]),
     )
 
