@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.manifests import manifest
-from training.bundling import write_bundle
+from training.shipping.bundling import write_bundle
 from vskd_stream.familiarity import Familiarity
 
 # A graph that today's onnx package writes and every supported onnxruntime reads.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.manifests import manifest
 from tests.models import acceleration, tiny_bundle, tiny_graph
-from training.bundling import write_bundle
+from training.shipping.bundling import write_bundle
 from vskd_stream import _ort
 from vskd_stream import bundle as bundle_module
 from vskd_stream.bundle import (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from tests.models import acceleration, graph_of, tiny_bundle, tiny_graph
-from training.bundling import write_bundle
+from training.shipping.bundling import write_bundle
 from vskd_stream import _ort
 from vskd_stream import classify as classify_module
 from vskd_stream.bundle import Bundle, Golden, load

@@ -179,8 +179,8 @@ class Export(Frozen):
     golden_tolerance: dict[Literal["fp32", "int8"], Annotated[float, Field(gt=0.0, le=0.1)]]
     """Largest difference of a golden probability that another machine may show."""
     familiar_windows: int | None = Field(default=None, ge=256, le=65_536)
-    """Training windows that tell what is familiar (``training.strangers``); absent: the bundle takes every
-    window for one of its labels'."""
+    """Training windows that tell what is familiar (``training.shipping.strangers``); absent: the bundle takes
+    every window for one of its labels'."""
     max_int8_loss: float = Field(ge=0.0, le=1.0)
     """The int8 bundle is refused if its validation accuracy is lower than fp32's by more than this."""
 

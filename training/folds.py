@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
-from training.calibrate import softmax, temperature
 from training.collection import Collection
 from training.datasets import Recording
 from training.datasets.splits import Side
 from training.documents import Frozen, merged, problems_named, read
-from training.evaluate import Figures, coarse_level, measure, predict, summed
 from training.experiment import Experiment
+from training.judging.evaluate import Figures, coarse_level, measure, predict, summed
 from training.networks import Network, told
+from training.shipping.calibrate import softmax, temperature
 from training.windows import Stretch, cut
 from vskd_stream.errors import ConfigError
 

@@ -12,20 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import days, distillate, ensemble, folds, judging, robustness, unknown
-from training.card import smoothing_of
+from training import distillate, ensemble, folds
 from training.datasets import Recording
 from training.distillate import Distillate
 from training.ensemble import Taught
-from training.evaluate import Judgement, table
 from training.experiment import BundleChoice, Experiment, WindowTCNChoice
-from training.export import PRECISIONS, bundle_path, export, material
 from training.fit import Batches, FitError, fit, restore
+from training.judging import days, robustness, unknown
+from training.judging.bundles import judged_bundles
+from training.judging.evaluate import Judgement, table
 from training.networks import Network, told
+from training.shipping.card import smoothing_of
+from training.shipping.export import PRECISIONS, bundle_path, export, material
+from training.shipping.trim import trimmed
 from training.student import Student, multiply_adds, parameters
 from training.supervised import Supervised
 from training.trial_run import write
-from training.trim import trimmed
 from training.windows import RandomWindows, cut, labels_of
 from vskd_stream.errors import ConfigError
 
@@ -142,7 +144,7 @@ def evaluate(experiment: Experiment, *, data: Path, run: Path, results: Path, sa
     """Judge both bundles on the test subjects through the serving path; write a file of figures."""
     stretches = cut(experiment.split.select(experiment.recordings(data), "test"), experiment.signal)
     judged = {}
-    for precision, manifest, judgement, identity in judging.bundles(experiment, stretches, run=run):
+    for precision, manifest, judgement, identity in judged_bundles(experiment, stretches, run=run):
         say(_text(precision, judgement, smoothing=smoothing_of(experiment.decisions)))
         unknown_below = manifest.decision.unknown_below
         judged[precision] = identity | {"unknown_below": unknown_below, "test": asdict(judgement)}

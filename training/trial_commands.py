@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training import judging, trial_run
-from training.export import PRECISIONS, ExportError, Material, bundle_path, export
+from training import trial_run
 from training.fit import Curve
+from training.judging.bundles import judged_bundles
+from training.shipping.export import PRECISIONS, ExportError, Material, bundle_path, export
 from training.student import Student
 from training.teachers import experiment as teachers
 from training.teachers.run import teach
@@ -149,7 +150,7 @@ def evaluate(experiment: TrialExperiment, *, data: Path, runs: Path, results: Pa
     test = experiment.split.select(experiment.trials(data), "test")
     parts = stretches(test, experiment.labels, experiment.signal.window_samples)
     judged = {}
-    for precision, _, judgement, identity in judging.bundles(experiment, parts, run=runs / experiment.name):
+    for precision, _, judgement, identity in judged_bundles(experiment, parts, run=runs / experiment.name):
         windows = judgement.windows
         say(
             f"{precision}: accuracy {windows.accuracy:.4f}, macro-F1 {windows.macro_f1:.4f}, "

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from training import teaching
 from training.assistants import Assistants
-from training.calibrate import softmax
 from training.datasets import Trial
 from training.distill import Distillation
 from training.documents import read, validated
-from training.evaluate import Figures, measure
 from training.experiment import WindowTCNChoice
 from training.fit import Curve, fit, restore
+from training.judging.evaluate import Figures, measure
 from training.networks import Network, told
+from training.shipping.calibrate import softmax
 from training.trial_experiment import TrialExperiment
 from training.trials import RandomTrials, as_windows
 from training.virtual import blends

@@ -3,7 +3,7 @@
 Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples" (NeurIPS 2018): a
 Gaussian for each label, one covariance for all, the Mahalanobis distance to the nearest mean. A model is
 sure of much that it has never seen; of all scores that were tried this one knew strangers best
-(``training.unknown``).
+(``training.judging.unknown``).
 """
 
 from __future__ import annotations

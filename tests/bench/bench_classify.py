@@ -18,8 +18,8 @@ from pyts.image import GramianAngularField
 
 from tests.bench.timing import Candidate, interleaved_us
 from tests.manifests import manifest
-from training.bundling import write_bundle
-from training.graph import float32_graph, int8_graph
+from training.shipping.bundling import write_bundle
+from training.shipping.graph import float32_graph, int8_graph
 from training.student import Student
 from vskd_stream import _ort, bundle
 from vskd_stream.classify import Classifier

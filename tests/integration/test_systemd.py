@@ -37,7 +37,7 @@ from tests.manifests import manifest
 from tests.models import acceleration, tiny_graph
 from tests.test_bundle import rewritten
 from tests.wearer import BATCH, batch
-from training.bundling import write_bundle
+from training.shipping.bundling import write_bundle
 from vskd_stream.bundle import load, shipped
 
 Messages = Callable[[], list[tuple[str, dict[str, Any]]]]

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from tests.training import toys
-from tests.training.test_mex import lines
-from tests.training.test_mex import write as write_mex
+from tests.training.datasets.test_mex import lines
+from tests.training.datasets.test_mex import write as write_mex
 from training import demo, experiment, folds, taxonomy
 from training.collection import LOADERS, OneSet, SeveralSets, joined
 from training.datasets import Recording, geotec

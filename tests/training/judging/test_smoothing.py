@@ -13,13 +13,13 @@ import pytest
 from tests.manifests import manifest
 from tests.models import tiny_bundle
 from tests.training import toys
-from training import smoothing
-from training.behaviour import Behaviour, behaviour
 from training.datasets import Recording
 from training.experiment import Signal
-from training.smoothing import Study, choose
-from training.streams import Stream, score, stitch
-from training.ways import Way, forward, mean_of, median_of
+from training.judging import smoothing
+from training.judging.behaviour import Behaviour, behaviour
+from training.judging.smoothing import Study, choose
+from training.judging.streams import Stream, score, stitch
+from training.judging.ways import Way, forward, mean_of, median_of
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
 from vskd_stream.events import Decider

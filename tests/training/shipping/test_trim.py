@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from training.shipping.trim import trimmed
 from training.student import Stem, Student, multiply_adds
-from training.trim import trimmed
 
 
 @pytest.mark.parametrize("stem", ["narrow", "wide"])

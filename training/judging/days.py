@@ -20,7 +20,7 @@ from training import taxonomy
 from training.collection import SeveralSets
 from training.datasets import Recording, geotec
 from training.experiment import Experiment
-from training.told import Judgement, judge
+from training.judging.told import Judgement, judge
 from vskd_stream.bundle import Bundle, load
 from vskd_stream.classify import Classifier
 from vskd_stream.events import ActivityEvent

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from training.told import Judgement, judge
+from training.judging.told import Judgement, judge
 from vskd_stream.events import ActivityEvent
 
 LABELS = ("sit", "soup", "chips")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.strangers import familiarity, gaussian
+from training.shipping.strangers import familiarity, gaussian
 
 
 def test_whitened_differences_from_the_means_have_nearly_the_unit_covariance() -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from training.augment import mirrored
 from training.datasets import Recording
-from training.evaluate import coarse_level, measure, predict, summed
 from training.experiment import Experiment
+from training.judging.evaluate import coarse_level, measure, predict, summed
 from training.windows import cut
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier

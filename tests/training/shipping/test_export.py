@@ -12,11 +12,11 @@ import torch
 
 from tests.training import toys
 from training import cli, recording_commands
-from training.calibrate import softmax
 from training.datasets import wisdm
-from training.evaluate import Predictions
-from training.export import ExportError, export, golden_windows, material
-from training.graph import float32_graph
+from training.judging.evaluate import Predictions
+from training.shipping.calibrate import softmax
+from training.shipping.export import ExportError, export, golden_windows, material
+from training.shipping.graph import float32_graph
 from training.windows import Stretch, cut
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
@@ -113,9 +113,10 @@ def test_int8_that_loses_too_much_is_refused_and_leaves_no_file(
     with torch.no_grad():
         damaged.head.bias[1] = -1000.0
     # The temperature would soften such a model until no golden window is clear, which is another refusal.
-    monkeypatch.setattr("training.export.temperature", lambda *_: 1.0)
+    monkeypatch.setattr("training.shipping.export.temperature", lambda *_: 1.0)
     monkeypatch.setattr(
-        "training.export.int8_graph", lambda *_, **__: float32_graph(damaged, experiment.image, tap=True)
+        "training.shipping.export.int8_graph",
+        lambda *_, **__: float32_graph(damaged, experiment.image, tap=True),
     )
     found = material(experiment, wisdm.load(place / toys.FILE))
     with pytest.raises(ExportError, match=r"int8 loses .* points"):

@@ -16,7 +16,7 @@ from training.datasets.trial_sets import AnyTrialSet, BerkeleyMhad, Mex, UtdMhad
 from training.teachers import experiment as teachers
 from vskd_stream.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "train"
+CONFIGS = Path(__file__).parents[3] / "configs" / "train"
 OF_TRIALS = ["utd-mhad", "utd-mhad-smoke", "berkeley-mhad", "mex"]
 
 

@@ -15,16 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augment import Augmentation
-from training.bundling import write_bundle
-from training.calibrate import coarse_unknown_below, softmax, temperature, unknown_below
-from training.card import write_card
 from training.datasets import Recording
-from training.evaluate import Judgement, Predictions, coarse_level, judge, predict, running_means, vote
 from training.experiment import Experiment, Exportable
-from training.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
-from training.strangers import familiarity
+from training.judging.evaluate import (
+    Judgement,
+    Predictions,
+    coarse_level,
+    judge,
+    predict,
+    running_means,
+    vote,
+)
+from training.shipping.bundling import write_bundle
+from training.shipping.calibrate import coarse_unknown_below, softmax, temperature, unknown_below
+from training.shipping.card import write_card
+from training.shipping.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
+from training.shipping.strangers import familiarity
+from training.shipping.trim import trimmed
 from training.student import Student
-from training.trim import trimmed
 from training.windows import RandomWindows, Stretch, cut, labels_of
 from vskd_stream import _ort
 from vskd_stream.bundle import load

@@ -1,6 +1,6 @@
 """How to smooth: ways to make events of scores, compared for flapping against delay and accuracy.
 
-    python -m training.smoothing --config configs/train/wrist-wisdm.yaml --data DIR --bundle wrist
+    python -m training.judging.smoothing --config configs/train/wrist-wisdm.yaml --data DIR --bundle wrist
 
 Each way plays through the daemon's own decider; the ways that it does not know smooth the scores
 beforehand. Parameters are chosen on the validation subjects, whose activities follow each other as they
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from training import experiment as experiments
-from training.behaviour import Behaviour, behaviour
-from training.calibrate import unknown_below
 from training.datasets.splits import Side
 from training.experiment import Experiment
-from training.streams import Stream, score, stitch
-from training.ways import Way, ways
+from training.judging.behaviour import Behaviour, behaviour
+from training.judging.streams import Stream, score, stitch
+from training.judging.ways import Way, ways
+from training.shipping.calibrate import unknown_below
 from vskd_stream import recording
 from vskd_stream.bundle import Bundle, load, resolve
 from vskd_stream.classify import Classifier
@@ -42,6 +42,7 @@ from vskd_stream.tally import Tally
 from vskd_stream.tools.offline import play
 from vskd_stream.votes import Voter
 
+_PROGRAM = "training.judging.smoothing"
 MAX_LOSS = 0.02
 """Of accuracy, against the best there is, for fewer events."""
 UNKNOWN_AFTER_S = 20.0
@@ -186,7 +187,7 @@ def study(experiment: Experiment, *, data: Path, bundle: Path, say: Callable[[st
         for kind, each in on_test.items():
             say(f"{kind}: {_line(way, each)}")
     return {
-        "command": f"python -m training.smoothing --config configs/train/{experiment.name}.yaml --data DIR",
+        "command": f"python -m {_PROGRAM} --config configs/train/{experiment.name}.yaml --data DIR",
         "bundle_sha256": loaded.sha256,
         "max_loss": MAX_LOSS,
         "unknown_after_s": UNKNOWN_AFTER_S,
@@ -203,7 +204,7 @@ _BRIEF = ("events_per_segment", "accuracy", "found", "delay_s")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from a command line; 0, or 1 and one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="training.smoothing", description="Compare ways to smooth scores.")
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Compare ways to smooth scores.")
     parser.add_argument("--config", type=Path, required=True, help="the bundle's experiment")
     parser.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
     parser.add_argument("--bundle", default="wrist", help="a shipped bundle's name, or a path")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.datasets import Recording
-from training.robustness import at_rate, changes, tilted
+from training.judging.robustness import at_rate, changes, tilted
 
 T_S = np.arange(0, 20, 0.05)
 

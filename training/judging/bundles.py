@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.evaluate import Judgement, judge, predict
 from training.experiment import Exportable
-from training.export import PRECISIONS, Precision, bundle_path
+from training.judging.evaluate import Judgement, judge, predict
+from training.shipping.export import PRECISIONS, Precision, bundle_path
 from training.windows import Stretch
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
@@ -25,7 +25,7 @@ class Judged(NamedTuple):
     """What a file of figures says of the bundle itself."""
 
 
-def bundles(experiment: Exportable, stretches: Sequence[Stretch], *, run: Path) -> Iterator[Judged]:
+def judged_bundles(experiment: Exportable, stretches: Sequence[Stretch], *, run: Path) -> Iterator[Judged]:
     """Each of the bundles in ``run``; ``BundleError`` if one is missing or damaged."""
     for precision in PRECISIONS:
         path = bundle_path(experiment, precision, run=run)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from training.graph import float32_graph, int8_graph
+from training.shipping.graph import float32_graph, int8_graph
 from training.student import Student
 from vskd_stream import _ort
 from vskd_stream.image import ImageSpec

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from tests.training import toys
-from training import cli, days
+from training import cli
 from training.collection import OneSet
+from training.judging import days
 
 LABELS = OneSet(kind="wisdm", file=toys.FILE).labels
 

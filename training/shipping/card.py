@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.evaluate import Figures, Judgement, table
 from training.experiment import Decisions, Exportable
+from training.judging.evaluate import Figures, Judgement, table
 from training.student import RESNET18_WIDTH, Student, multiply_adds, parameters
 
 _POOR_F1 = 0.6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from training.unknown import auroc, of_features, of_logits
+from training.judging.unknown import auroc, of_features, of_logits
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.calibrate import coarse_unknown_below, temperature, unknown_below
+from training.shipping.calibrate import coarse_unknown_below, temperature, unknown_below
 
 LABELS = ("a", "b", "c")
 

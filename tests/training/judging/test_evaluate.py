@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.evaluate import (
+from training.judging.evaluate import (
     Predictions,
     expected_calibration_error,
     measure,

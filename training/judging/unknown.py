@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibrate import temperature
 from training.datasets import DatasetError, Recording
-from training.evaluate import predict, vote
 from training.experiment import Experiment
+from training.judging.evaluate import predict, vote
 from training.networks import Network, told
-from training.strangers import gaussian
+from training.shipping.calibrate import temperature
+from training.shipping.strangers import gaussian
 from training.windows import cut, labels_of
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier

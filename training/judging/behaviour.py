@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate import expected_calibration_error
-from training.streams import Stream
+from training.judging.evaluate import expected_calibration_error
+from training.judging.streams import Stream
 from vskd_stream.events import ActivityEvent
 from vskd_stream.manifest import UNKNOWN, Manifest
 
