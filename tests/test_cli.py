@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -33,6 +35,16 @@ def test_a_configuration_is_checked_with_all_that_it_names(model, tmp_path, caps
     config = write_config(tmp_path / "c.yaml", broker={"host": "127.0.0.1"}, model=str(model))
     assert cli.daemon(["--config", str(config), "--check-config"]) == 0
     assert "good" in capsys.readouterr().out
+
+
+def test_a_check_leaves_the_process_that_makes_it_as_it_was(model, tmp_path):
+    def ways():
+        return gc.get_threshold(), gc.get_freeze_count(), sys.getswitchinterval()
+
+    config = write_config(tmp_path / "c.yaml", broker={"host": "127.0.0.1"}, model=str(model))
+    before = ways()
+    assert cli.daemon(["--config", str(config), "--check-config"]) == 0
+    assert ways() == before
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 
 import pytest
 
-from vskd_stream import memory
+from vskd_stream import daemon, memory
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +25,19 @@ def test_what_was_loaded_is_not_collected_through_again():
 def test_a_c_library_without_a_trim_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     memory.settle()
+
+
+class Idle:
+    """A daemon that ends at once, and looks around before."""
+
+    async def run(self, stop):
+        self.frozen = gc.get_freeze_count()
+
+
+def test_a_process_is_settled_before_it_serves():
+    switch_s, idle = sys.getswitchinterval(), Idle()
+    try:
+        daemon.serve(idle)
+    finally:
+        sys.setswitchinterval(switch_s)
+    assert idle.frozen > 10_000

@@ -79,9 +79,7 @@ def build(settings: Settings, *, path: Path | None = None, environ: Mapping[str,
     if CACHE_DIRECTORY is None:
         _log.warning("no writable cache directory: kernels are compiled at every start; set NUMBA_CACHE_DIR")
     equipment = equip(settings, environ=environ)
-    daemon = Daemon(equipment, journal=_journal_of(settings, environ), path=path)
-    memory.settle()
-    return daemon
+    return Daemon(equipment, journal=_journal_of(settings, environ), path=path)
 
 
 def _journal_of(settings: Settings, environ: Mapping[str, str]) -> Journal | None:
@@ -120,6 +118,8 @@ def serve(daemon: Daemon) -> None:
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         await daemon.run(stop)
 
+    # Both are the whole process's: whoever only has a configuration checked keeps its own ways.
+    memory.settle()
     sys.setswitchinterval(_SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
