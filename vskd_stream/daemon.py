@@ -276,27 +276,38 @@ class Daemon:
             self._replay_all(self._equipment.replays)
             if settings.http is not None:
                 await self._observe(settings.http, stack)
-            reloading = self._reloader and tasks.create_task(self._reloader.run(), name="reload")
+            if self._reloader:
+                self._begin(self._reloader.run(), "reload")
             await stop.wait()
             _log.info("stopping")
             self._notifier.stopping()
-            for source in list(self._sources):
-                source.cancel()
-            try:
-                async with asyncio.timeout(_DRAIN_S):
-                    await self._settled.wait()
-                    await self._worker.drain()
-            except TimeoutError:
-                # Its thread is left behind: what it does cannot be ended, and nobody waits for it.
-                _log.warning("the model has not answered in time", windows=self._worker.waiting)
-            if reloading:
-                reloading.cancel()
+            await self._run_dry()
             for pipeline in (*self._retiring, *self._devices):
                 self._announcer.stop(pipeline)
             self._vitals.farewell(time.time())
             await self._connection.close(self._announcer.farewell())
-            self._working.cancel()
         _log.info("stopped", **self._summary())
+
+    async def _run_dry(self) -> None:
+        """End the sources, then what decides on what came from them: nothing is decided on after this.
+
+        What goes on is ended next. What began behind its end, in the time that the broker takes to
+        acknowledge that, nobody would ever end.
+        """
+        self._connection.deafen()
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                try:
+                    # A reload that is under way begins sources of its own.
+                    await self._settled.wait()
+                finally:
+                    for source in list(self._sources):
+                        source.cancel()
+                await self._worker.drain()
+        except TimeoutError:
+            # Its thread is left behind: what it does cannot be ended, and nobody waits for it.
+            _log.warning("the model has not answered in time", windows=self._worker.waiting)
+        self._working.cancel()
 
     def reload(self) -> None:
         """Read the configuration again, if it has a file; what comes of it is told in the log."""

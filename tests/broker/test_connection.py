@@ -837,6 +837,40 @@ class TestEnding:
             await flood
             assert await retained(broker.port, STATUS) == b"stopped"
 
+    async def test_what_was_on_its_way_when_nothing_was_to_be_heard_any_more_is_dropped_by_name(self) -> None:
+        async with (
+            Mosquitto() as broker,
+            Observer(broker.port) as watch,
+            Proxy(broker.port) as proxy,
+            Gateway(at(proxy.port)) as gateway,
+        ):
+            await gateway.connected()
+            proxy.hold_answers()
+            await watch.publish(SAMPLES, b"late")
+            gateway.connection.deafen()
+            proxy.release_answers()
+            await eventually(lambda: gateway.drops == {"stopping": 1})
+            assert gateway.inbox.empty()
+
+    async def test_who_is_deaf_stays_so_whatever_becomes_of_the_connection(self) -> None:
+        async with (
+            Mosquitto() as broker,
+            Observer(broker.port) as watch,
+            Proxy(broker.port) as proxy,
+            Gateway(at(proxy.port)) as gateway,
+        ):
+            await gateway.connected()
+            gateway.connection.deafen()
+            await gateway.connection.follow(
+                endpoint=at(proxy.port), will=OFFLINE, subscriptions=("imu/+/samples",)
+            )
+            proxy.cut()
+            await gateway.connected_times(2)
+            await watch.publish(SAMPLES, b"late")
+            gateway.connection.publish(event(0))
+            await gateway.all_acknowledged()
+            assert gateway.connection.traffic.received == 0
+
     async def test_a_connection_lost_while_closing_is_no_reason_to_wait(self) -> None:
         async with (
             Mosquitto() as broker,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 from structlog.testing import capture_logs
 
 from tests.brokers import Mosquitto, Observer
 from tests.configured import configured
-from tests.heard import kept
+from tests.heard import events_until, kept, started
 from tests.processes import DaemonProcess, write_config
 from tests.supervisors import ServiceManager
 from tests.wearer import day
-from vskd_stream import bundle
+from tests.witness import Witness
+from vskd_stream import bundle, recording
 from vskd_stream.broker._keeper import Bounds, Keeper
 from vskd_stream.broker.endpoint import endpoint_of
 from vskd_stream.broker.journal import Journal
@@ -21,6 +23,7 @@ from vskd_stream.classify import Classifier
 from vskd_stream.daemon import Daemon
 from vskd_stream.equipment import Equipment
 from vskd_stream.payloads import Origin
+from vskd_stream.settings import Replay
 
 
 async def test_it_is_ready_with_the_broker_alive_while_it_serves_and_stops_in_order(
@@ -87,15 +90,15 @@ class Hanging(Classifier):
         return super().classify(windows)
 
 
-def served_by(classifier, loaded, *, port, journal=None) -> Daemon:
+def served_by(classifier, loaded, *, port, max_queued_windows=2, **options) -> Daemon:
     settings = configured(
         broker={"host": "127.0.0.1", "port": port},
         # The queue runs over soon, and so the hop is widened: neither is a sign of life.
-        limits={"max_queued_windows": 2},
+        limits={"max_queued_windows": max_queued_windows},
     )
     origin = Origin("test", "tiny", loaded.sha256, "1.0")
     equipment = Equipment(settings, loaded, classifier, endpoint_of(settings), origin, None)
-    return Daemon(equipment, journal=journal)
+    return Daemon(equipment, **options)
 
 
 async def test_a_model_that_hangs_starves_the_watchdog(mosquitto, model, monkeypatch):
@@ -159,3 +162,61 @@ async def test_a_model_that_hangs_keeps_no_stop_waiting(mosquitto, model, tmp_pa
         await again.close()
     finally:
         classifier.gate.set()
+
+
+async def test_a_stop_in_the_middle_of_a_reload_ends_what_the_reload_begins(mosquitto, model):
+    loaded = bundle.load(model)
+    classifier = Hanging(loaded)
+    served = served_by(classifier, loaded, port=mosquitto.port)
+    endless = Replay(recording="demo", speed=1.0, repeat=True)
+    messages = recording.read(recording.resolve(endless.recording))
+    after = replace(served._equipment, replays=((endless, messages),))
+    stop = asyncio.Event()
+    classifier.gate.clear()
+    try:
+        async with (
+            asyncio.timeout(60),
+            asyncio.TaskGroup() as tasks,
+            Observer(mosquitto.port, "vskd/test/status") as watch,
+        ):
+            tasks.create_task(served.run(stop))
+            await watch.next()
+            for payload in day(seconds=8):
+                await watch.publish("imu/left/samples", payload)
+            assert await asyncio.to_thread(classifier.asked.wait, 30)
+            tasks.create_task(served._exchange(after))
+            # It waits for the model now.
+            await asyncio.sleep(0)
+            stop.set()
+            classifier.gate.set()
+    finally:
+        classifier.gate.set()
+
+
+async def test_nothing_begins_while_the_end_of_what_went_on_is_on_its_way(mosquitto, model):
+    loaded = bundle.load(model)
+    stop = asyncio.Event()
+    events = "vskd/test/left/event"
+    async with (
+        asyncio.timeout(60),
+        Witness(mosquitto.port) as witness,
+        Observer(mosquitto.port, "vskd/test/status", events) as watch,
+        asyncio.TaskGroup() as tasks,
+    ):
+        served = served_by(Classifier(loaded), loaded, port=witness.port, max_queued_windows=100)
+        running = tasks.create_task(served.run(stop))
+        await watch.next("vskd/test/status")
+        for payload in day(seconds=12):
+            await watch.publish("imu/left/samples", payload)
+        await events_until(watch, started("moving"))
+        # The broker has these, and hands them over while its acknowledgement of the end is waited for.
+        witness.hold_answers()
+        for payload in day(start=24, seconds=16):
+            await watch.publish("imu/left/samples", payload)
+        stop.set()
+        await events_until(watch, lambda event: event["reason"] == "stopped")
+        witness.withholds = True
+        witness.release_answers()
+        await running
+        await watch.publish(events, b"")
+        assert [one.payload for one in await watch.until(events, b"") if one.topic == events] == [b""]

@@ -71,7 +71,7 @@ class MqttConnection:
 
     The tally counts, outgoing: ``offline`` and ``congested`` (QoS 0), ``queue_full``, ``refused_by_broker``
     and ``undelivered`` (QoS 1), ``unpublishable``, and what the journal gives up (``outbox_...``); incoming:
-    ``retained``, ``bad_topic``, ``handler_error``.
+    ``retained``, ``bad_topic``, ``handler_error``, ``stopping``.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class MqttConnection:
         self._quiet = asyncio.Event()
         """Set while nothing is left to do: all has been acknowledged, or there is nobody to do so."""
         self._quiet.set()
+        self._is_deaf = False
         self._closing = asyncio.Event()
         self._told_s: dict[tuple[str, str], float] = {}
         self._is_news = True
@@ -158,6 +159,8 @@ class MqttConnection:
         Of topics that stay nothing is missed: what is new is subscribed to before the rest is left.
         """
         self._endpoint, self._will = endpoint, will
+        if self._is_deaf:
+            return
         before = self._subscriptions
         self._subscriptions = (*subscriptions, self._requests) if self._requests else tuple(subscriptions)
         if self._link is not None and self.connected.is_set():
@@ -184,15 +187,22 @@ class MqttConnection:
             self._outbox.greet(birth)
             self._pump()
 
+    def deafen(self) -> None:
+        """Hear nothing from now on: what still comes is dropped, and no later connection asks for any."""
+        self._is_deaf = True
+        before, self._subscriptions = self._subscriptions, ()
+        if self._link is not None and self.connected.is_set():
+            self._link.unsubscribe(before)
+
     async def close(self, farewell: Publication) -> None:
         """Take no more messages, give what waits a second to leave, say farewell, and let ``run`` end.
 
         The broker forgets the last will. Without a connection there is nobody to tell.
         """
         self._closing.set()
+        self.deafen()
         link, out_of_turn = self._link, False
         if link is not None and self.connected.is_set():
-            link.unsubscribe(self._subscriptions)
             self.publish(farewell)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
@@ -317,6 +327,9 @@ class MqttConnection:
             return
         if message.retain:
             self._drop("retained", topic)
+            return
+        if self._is_deaf:
+            self._drop("stopping", topic)
             return
         try:
             if topic.startswith(self._asked_under) and "/" not in topic.removeprefix(self._asked_under):
