@@ -10,6 +10,7 @@ from typing import Any
 from tests.brokers import Proxy
 
 _PUBLISH, _PUBACK = 3, 4
+_QOS = 0b0110
 
 _Show = Callable[[int, int, bytes], bool]
 
@@ -25,21 +26,32 @@ class Witness(Proxy):
         """Events that a broker has acknowledged, whether or not the client came to know."""
         self.withholds = False
         """Whether acknowledgements get lost, as the last before the end of a connection do."""
+        self.on_heard: Callable[[bytes], None] = lambda _: None
+        """Called with each message of QoS 1 that the client has acknowledged."""
         self._unanswered: dict[int, dict[str, Any]] = {}
+        self._unheard: dict[int, bytes] = {}
 
     def _carry(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event | None
     ) -> Coroutine[Any, Any, None]:
         if gate is None:  # The first of two: a new connection, from client to broker.
             self._unanswered = {}
-        unanswered = self._unanswered
+            self._unheard = {}
+        unanswered, unheard = self._unanswered, self._unheard
 
         def sent(kind: int, flags: int, body: bytes) -> bool:
-            if kind == _PUBLISH and flags & 0b0110:
-                self._sent(body, unanswered)
+            if kind == _PUBLISH and flags & _QOS:
+                topic, mid, payload = _message(body)
+                if topic.endswith(b"/event"):
+                    self.published.append(json.loads(payload))
+                    unanswered[mid] = self.published[-1]
+            elif kind == _PUBACK and (heard := unheard.pop(int.from_bytes(body[:2]), None)) is not None:
+                self.on_heard(heard)
             return True
 
-        def answered(kind: int, _flags: int, body: bytes) -> bool:
+        def answered(kind: int, flags: int, body: bytes) -> bool:
+            if kind == _PUBLISH and flags & _QOS:
+                _, mid, unheard[mid] = _message(body)
             if kind != _PUBACK or (event := unanswered.pop(int.from_bytes(body[:2]), None)) is None:
                 return True
             self.taken.append(event)
@@ -47,14 +59,6 @@ class Witness(Proxy):
 
         tapped = _Tapped(source, sent if gate is None else answered)
         return super()._carry(tapped, sink, gate)  # type: ignore[arg-type]
-
-    def _sent(self, body: bytes, unanswered: dict[int, dict[str, Any]]) -> None:
-        topic_end = 2 + int.from_bytes(body[:2])
-        if body[2:topic_end].endswith(b"/event"):
-            length, start = _variable(body, topic_end + 2)
-            event = json.loads(body[start + length :])
-            self.published.append(event)
-            unanswered[int.from_bytes(body[topic_end : topic_end + 2])] = event
 
 
 class _Tapped:
@@ -84,6 +88,13 @@ class _Tapped:
             self._buffer = self._buffer[len(packet) :]
             if self._show(packet[0] >> 4, packet[0] & 0b1111, packet[start:]):
                 yield packet
+
+
+def _message(body: bytes) -> tuple[bytes, int, bytes]:
+    """Topic, id and payload of a PUBLISH of QoS 1 or 2."""
+    topic_end = 2 + int.from_bytes(body[:2])
+    length, start = _variable(body, topic_end + 2)
+    return body[2:topic_end], int.from_bytes(body[topic_end : topic_end + 2]), body[start + length :]
 
 
 def _variable(data: bytes, start: int) -> tuple[int, int]:

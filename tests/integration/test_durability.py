@@ -49,8 +49,9 @@ REWIND_S = 90.0
 """From so far back a daemon that knows nothing agrees with one that has heard all, long before the kill."""
 WITHHELD = 60
 """For so many batches before some of the kills no acknowledgement arrives: events pile up."""
-RESENT = 40
-"""Batches that may have been on their way when the broker was killed."""
+ON_THEIR_WAY = 3
+"""Batches that the daemon need not have heard when the next is sent, and that a kill may cost: of less than
+the two seconds for which what is missing is awaited, however slow the machine is."""
 TOPIC = "imu/left/samples"
 
 
@@ -125,6 +126,10 @@ class Stage:
         self._onlines: set[str] = set()
         self.at = 0
         """The next batch that the watch sends."""
+        self._heard = -1
+        """The last one that the daemon has."""
+        self._numbers = {batch: number for number, batch in enumerate(self.batches)}
+        self.witness.on_heard = self._note
         self._arrived = asyncio.Event()
         self._exits = contextlib.AsyncExitStack()
         self.daemon: DaemonProcess | None = None
@@ -171,6 +176,16 @@ class Stage:
             self.observer._client.publish(TOPIC, self.batches[self.at], 1)
             self.at += 1
             await asyncio.sleep(pause_s)
+            await self.until(lambda: self._heard >= self.at - 1 - ON_THEIR_WAY)
+
+    def rewind(self, batches: int) -> None:
+        """Have the last batches sent again."""
+        self.at = max(0, self.at - batches)
+        self._heard = self.at - 1
+
+    def _note(self, heard: bytes) -> None:
+        self._heard = self._numbers.get(heard, self._heard)
+        self._arrived.set()
 
     async def __aenter__(self) -> Self:
         await self._exits.enter_async_context(self.broker)
@@ -234,8 +249,7 @@ async def disturbed(stage: Stage, *, kills: int, seed: int, pause_s: float) -> d
             await asyncio.sleep(chance.uniform(0.0, 0.5))
             await stage.broker.start()
         await stage.online(after=onlines)
-        back = REWIND_S / BATCH_S if kills_daemon else RESENT
-        stage.at = max(0, stage.at - int(back))
+        stage.rewind(int(REWIND_S / BATCH_S) if kills_daemon else ON_THEIR_WAY)
     await stage.play(len(stage.batches), pause_s=pause_s)
     last = key(stage.expected[-1])
     await stage.until(lambda: any(key(event) == last for event in stage.seen))
