@@ -365,6 +365,20 @@ def test_a_device_is_known_as_long_as_its_last_state_is_not_too_old() -> None:
     assert made().heard_from(kept, since_s=told_s + 1) == set()
 
 
+def test_a_device_is_known_as_long_as_its_status_says_that_it_was_heard_lately() -> None:
+    payload = payloads.device_status(
+        "left", "offline", is_paused=False, heard_utc_s=1.8e9, origin=ORIGIN, published_utc_s=1.9e9
+    )
+    kept = {topics.device_status_topic("home", "left"): payload}
+    assert made().heard_from(kept, since_s=1.8e9 - 1) == {"left"}
+    assert made().heard_from(kept, since_s=1.8e9 + 1) == set()
+
+
+def test_the_status_of_a_gateway_is_no_devices() -> None:
+    online = payloads.status("online", origin=ORIGIN, published_utc_s=1.8e9)
+    assert made().heard_from({topics.status_topic("home"): online}, since_s=0.0) == set()
+
+
 def test_a_state_of_which_nobody_knows_when_it_was_told_counts() -> None:
     dateless = payloads.state(UPDATE, origin=ORIGIN, timing=structs.replace(TIMING, published_utc_s=-1.0))
     assert made().heard_from({"vskd/home/left/state": dateless}, since_s=2e9) == {"left"}
@@ -389,11 +403,12 @@ def test_a_time_without_a_zone_is_utc() -> None:
     assert made().heard_from({"vskd/home/left/state": payload}, since_s=1_767_225_600.0) == {"left"}
 
 
-def test_the_filters_hear_all_entries_and_states_and_last_the_status() -> None:
+def test_the_filters_hear_all_entries_states_and_statuses_and_last_the_gateways_own() -> None:
     one = made()
-    entries, states, status = one.filters
+    entries, states, statuses, status = one.filters
     assert entries.replace("+", "left") == one.device("left").topic
     assert states.replace("+", "left") == topics.state_topic("home", "left")
+    assert statuses.replace("+", "left") == topics.device_status_topic("home", "left")
     assert one.can_read({status: b""})
     assert not one.can_read({topics.state_topic("home", "status"): b""})
     every = discovery.filters("homeassistant")

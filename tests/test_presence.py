@@ -43,6 +43,12 @@ def state(device: str, *, days_ago: float = 0.0, label: str = "still") -> Public
     return Publication(f"vskd/home/{device}/state", payload.encode(), retain=True)
 
 
+def status(device: str, *, days_ago: float = 0.0) -> Publication:
+    heard = datetime.fromtimestamp(NOW_S - days_ago * DAY_S, UTC).isoformat()
+    payload = json.dumps({"device": device, "heard_utc": heard, "state": "offline"})
+    return Publication(f"vskd/home/{device}/status", payload.encode(), retain=True)
+
+
 class House:
     """A presence, the broker that it tells, and what the announcer knows."""
 
@@ -51,6 +57,7 @@ class House:
     ) -> None:
         self.sent: asyncio.Queue[Publication] = asyncio.Queue()
         self.states: dict[str, Publication] = {}
+        self.statuses: dict[str, Publication] = {}
         self.idle: set[str] = set()
         self.reads: list[Sequence[str]] = []
         self.reading = asyncio.Event()
@@ -60,6 +67,7 @@ class House:
         self.discovery = discovery() if announce else None
         self.presence = Presence(
             state=self.states.get,
+            status=self.statuses.get,
             idle=lambda: self.idle,
             discovery=self.discovery,
             forget_after_days=30.0,
@@ -112,7 +120,8 @@ def _at_once(monkeypatch):
 GATEWAY_ENTRY = "homeassistant/device/vskd_home/config"
 LEFT_ENTRY = "homeassistant/device/vskd_home/left/config"
 LEFT_STATE = "vskd/home/left/state"
-EVERYTHING = [GATEWAY_ENTRY, LEFT_ENTRY, LEFT_STATE]
+LEFT_STATUS = "vskd/home/left/status"
+EVERYTHING = [GATEWAY_ENTRY, LEFT_STATE, LEFT_ENTRY]
 
 
 async def test_a_device_is_announced_once_when_it_is_first_heard():
@@ -129,8 +138,9 @@ async def test_a_broker_that_comes_back_is_told_everything_again():
         await house.topics(1)
         house.states["left"] = state("left", label="moving")
         house.presence.tell_all()
-        assert await house.topics(2) == EVERYTHING[:2]
+        assert await house.topics(1) == [GATEWAY_ENTRY]
         assert await house.next() == house.states["left"]
+        assert await house.topics(1) == [LEFT_ENTRY]
         assert await house.quiet()
 
 
@@ -140,15 +150,29 @@ async def test_without_home_assistant_only_states_are_told_again():
         house.hear("left")
         house.presence.tell_all()
         assert await house.topics(1) == [LEFT_STATE]
+        house.statuses["right"] = status("right")
+        house.presence.appeared("right")
+        house.presence.tell_all()
+        assert await house.topics(1) == [LEFT_STATE]
         assert await house.quiet()
         assert house.reads == []
 
 
-async def test_a_device_without_a_state_yet_has_an_entry_only():
+async def test_nothing_is_announced_before_the_broker_has_what_stands_behind_it():
+    async with running(House()) as house:
+        house.statuses["left"] = status("left")
+        house.presence.appeared("left")
+        assert await house.topics(2) == [LEFT_STATUS, LEFT_ENTRY]
+        house.presence.tell_all()
+        # There is no state yet.
+        assert await house.topics(3) == [GATEWAY_ENTRY, LEFT_STATUS, LEFT_ENTRY]
+        assert await house.quiet()
+
+
+async def test_what_waits_to_be_told_keeps_its_place():
     async with running(House()) as house:
         house.presence.appeared("left")
         house.presence.tell_all()
-        # What waits keeps its place.
         assert await house.topics(2) == [LEFT_ENTRY, GATEWAY_ENTRY]
         assert await house.quiet()
 
@@ -205,11 +229,15 @@ async def test_an_entry_behind_which_nobody_stands_is_removed():
         entry("old"),
         state("old", days_ago=31),
         entry("orphan"),
+        entry("new"),
+        status("new", days_ago=29),
+        entry("gone"),
+        status("gone", days_ago=31),
     ]
     async with running(House(kept=[discovery().gateway(), *kept])) as house:
         house.connected.set()
-        removed = {(await house.next()).topic for _ in range(2)}
-        assert removed == {entry("old").topic, entry("orphan").topic}
+        removed = {(await house.next()).topic for _ in range(3)}
+        assert removed == {entry(device).topic for device in ("old", "orphan", "gone")}
         assert await house.quiet()
         assert house.reads == [discovery().filters]
 

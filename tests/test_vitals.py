@@ -196,3 +196,18 @@ def test_the_list_tells_of_every_device(house):
     assert (left["device"], left["state"], left["paused"]) == ("left", "online", False)
     assert left["health"]["quality"] == "excellent"
     assert (right["device"], right["paused"], right["health"]) == ("right", True, None)
+
+
+def test_a_devices_status_can_be_had_before_anything_was_told_of_it(house):
+    assert house.vitals.status("left", NOW_S) is None
+    house.receive(0.0)
+    status = house.vitals.status("left", NOW_S)
+    house.look(0.0)
+    assert status == house.published[0]
+
+
+def test_the_status_of_a_device_that_is_not_to_be_told_of_cannot_be_had(house):
+    house.receive(0.0)
+    (pipeline,) = house.devices
+    pipeline.prefer(Preferences(silent=True))
+    assert house.vitals.status("left", NOW_S) is None

@@ -212,6 +212,7 @@ class Daemon:
         )
         self._presence = Presence(
             state=self._announcer.state,
+            status=lambda device: self._vitals.status(device, time.time()),
             idle=self._announcer.idle,
             discovery=equipment.discovery,
             forget_after_days=settings.home_assistant.forget_after_days,

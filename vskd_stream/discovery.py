@@ -21,7 +21,7 @@ from vskd_stream.manifest import Manifest
 from vskd_stream.payloads import Origin
 from vskd_stream.publication import Publication
 from vskd_stream.samples import IDENTIFIER
-from vskd_stream.topics import state_topic, status_topic
+from vskd_stream.topics import device_status_topic, state_topic, status_topic
 
 _NODE = "vskd_"
 _UNREADABLE = (ValueError, RecursionError)
@@ -90,9 +90,10 @@ class Discovery:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What to subscribe to, to hear what a broker keeps of this gateway: entries, states, status."""
+        """What to subscribe to, to hear what a broker keeps of this gateway: entries, states, statuses."""
         status = status_topic(self._gateway)
-        return (_topic(self._prefix, self._gateway, "+"), f"{status.removesuffix('status')}+/state", status)
+        ours = status.removesuffix("status")
+        return (_topic(self._prefix, self._gateway, "+"), f"{ours}+/state", f"{ours}+/status", status)
 
     def stale(self, topics: Iterable[str], *, known: Collection[str]) -> list[Publication]:
         """Removals of those entries of this gateway's devices that are of no known device."""
@@ -105,18 +106,24 @@ class Discovery:
         ]
 
     def heard_from(self, retained: Mapping[str, bytes], *, since_s: float) -> set[str]:
-        """Devices whose retained state was told at or after ``since_s`` (UTC seconds), or who knows when."""
-        states = {topic: _state(payload) for topic, payload in retained.items() if topic.endswith("/state")}
+        """Devices of which the broker keeps that they were heard at or after ``since_s`` (UTC seconds).
+
+        A state is of when it was told, a status says it; or who knows when.
+        """
+        found = [(topic, _heard(topic, payload)) for topic, payload in retained.items()]
         return {
-            state.device
-            for topic, state in states.items()
-            if state is not None and topic == state_topic(self._gateway, state.device)
-            if state.published_utc is None or state.published_utc.timestamp() >= since_s
+            heard.device
+            for topic, heard in found
+            if heard is not None and topic in self._topics_of(heard.device)
+            if heard.at_utc is None or heard.at_utc.timestamp() >= since_s
         }
 
     def can_read(self, retained: Mapping[str, bytes]) -> bool:
-        """Whether what a broker keeps was read: it sends the status last, and keeps one while we run."""
+        """Whether what a broker keeps was read: it sends our status last, and keeps one while we run."""
         return status_topic(self._gateway) in retained
+
+    def _topics_of(self, device: str) -> tuple[str, str]:
+        return state_topic(self._gateway, device), device_status_topic(self._gateway, device)
 
 
 def parse(topic: str, *, prefix: str) -> Entry | None:
@@ -160,20 +167,25 @@ class _Made(msgspec.Struct):
 
 class _State(msgspec.Struct):
     device: str
-    published_utc: datetime | None
+    at_utc: datetime | None = msgspec.field(name="published_utc")
 
 
-def _state(payload: bytes) -> _State | None:
-    """Anyone may have written it: None if it is no state."""
+class _Status(msgspec.Struct):
+    device: str
+    at_utc: datetime | None = msgspec.field(name="heard_utc")
+
+
+def _heard(topic: str, payload: bytes) -> _State | _Status | None:
+    """Anyone may have written it: None if it is neither state nor status of a device."""
     try:
-        state = msgspec.json.decode(payload, type=_State)
+        heard = msgspec.json.decode(payload, type=_State if topic.endswith("/state") else _Status)
     except _UNREADABLE:
         return None
-    if IDENTIFIER.fullmatch(state.device) is None:
+    if IDENTIFIER.fullmatch(heard.device) is None:
         return None
-    if state.published_utc is not None and state.published_utc.tzinfo is None:
-        state.published_utc = state.published_utc.replace(tzinfo=UTC)
-    return state
+    if heard.at_utc is not None and heard.at_utc.tzinfo is None:
+        heard.at_utc = heard.at_utc.replace(tzinfo=UTC)
+    return heard
 
 
 def _retained(topic: str, config: dict[str, Any]) -> Publication:

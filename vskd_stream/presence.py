@@ -69,6 +69,7 @@ class Presence:
         self,
         *,
         state: Callable[[str], Publication | None],
+        status: Callable[[str], Publication | None],
         idle: Callable[[], Iterable[str]],
         discovery: Discovery | None,
         forget_after_days: float,
@@ -80,9 +81,11 @@ class Presence:
     ) -> None:
         """``state`` is a device's last one, ``idle`` tells whose state no event will tell again.
 
+        ``status``, whether it sends, is there from its first samples on; None of one not to be told of.
         ``discovery`` is None where nobody wants entries: then only states are told again.
         """
         self._state = state
+        self._status = status
         self._idle = idle
         self._discovery = discovery
         self._forget_after_s = forget_after_days * _DAY_S
@@ -118,6 +121,9 @@ class Presence:
         if device not in self._devices:
             self._gone.pop(device, None)
             self._devices[device] = None
+            if self._discovery is not None:
+                # Were it killed before anything stands behind the entry, the next run would take that away.
+                self._pacer.put(f"{device} status", partial(self._status, device))
             self._put_entry(device)
 
     def gone(self, device: str) -> None:
@@ -133,8 +139,8 @@ class Presence:
         for device in self._gone:
             self._put_removal(device)
         for device in self._devices:
-            self._put_entry(device)
             self._put_state(device)
+            self._put_entry(device)
 
     def home_assistant_says(self, payload: bytes) -> None:
         """Take a message on Home Assistant's status topic; ``online`` is answered, not at once."""
@@ -209,7 +215,12 @@ class Presence:
             self._pacer.put(f"{device} entry", partial(self._discovery.without, device))
 
     def _put_state(self, device: str) -> None:
-        self._pacer.put(f"{device} state", partial(self._state, device))
+        self._pacer.put(f"{device} state", partial(self._known_by, device))
+
+    def _known_by(self, device: str) -> Publication | None:
+        """What stands behind a device's entry."""
+        state = self._state(device)
+        return self._status(device) if state is None and self._discovery is not None else state
 
 
 def _same(publication: Publication) -> Publication:

@@ -96,6 +96,13 @@ class Vitals:
         for device, monitor in self._devices.monitors():
             self._publish(self._status(device, "offline", monitor, now_s))
 
+    def status(self, device: str, now_s: float) -> Publication | None:
+        """Whether a device sends, as of ``now_s`` (UTC seconds); None of one that is not to be told of."""
+        monitor = dict(self._devices.monitors()).get(device)
+        if monitor is None:
+            return None
+        return self._status(device, self._state(monitor, now_s), monitor, now_s)
+
     def listed(self, now_s: float) -> list[dict[str, Any]]:
         """All devices, for people and programs that ask."""
         return [

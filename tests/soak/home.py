@@ -145,6 +145,7 @@ class Home:
         )
         self.presence = Presence(
             state=self.announcer.state,
+            status=lambda device: self.vitals.status(device, self.now_s),
             idle=self.announcer.idle,
             discovery=None,
             forget_after_days=30.0,
