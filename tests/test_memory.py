@@ -27,8 +27,11 @@ def test_a_c_library_without_a_trim_is_left_as_it_is(monkeypatch):
     memory.settle()
 
 
-class Idle:
-    """A daemon that ends at once, and looks around before."""
+class Idle(daemon.Daemon):
+    """It ends at once, and looks around before."""
+
+    def __init__(self):
+        self.frozen = 0
 
     async def run(self, stop):
         self.frozen = gc.get_freeze_count()

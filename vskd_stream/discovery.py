@@ -177,8 +177,9 @@ class _Status(msgspec.Struct):
 
 def _heard(topic: str, payload: bytes) -> _State | _Status | None:
     """Anyone may have written it: None if it is neither state nor status of a device."""
+    form: type[_State | _Status] = _State if topic.endswith("/state") else _Status
     try:
-        heard = msgspec.json.decode(payload, type=_State if topic.endswith("/state") else _Status)
+        heard = msgspec.json.decode(payload, type=form)
     except _UNREADABLE:
         return None
     if IDENTIFIER.fullmatch(heard.device) is None:
