@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.fuzz.kernels import compiled
+
+if TYPE_CHECKING:
+    from tests.fuzz.targets import Target
 
 _KEPT_BYTES, _KEPT_FILES = 16 * 1024, 40
 """Of a target's corpus: what is kept is in everyone's checkout."""
@@ -47,9 +53,10 @@ def main() -> int:
 
 def _keep(name: str, work: Path) -> int:
     """Of what was found, the smallest first, keep whatever goes from a line of ours to one as none before."""
-    from tests.fuzz.targets import CORPUS, TARGETS
+    target = _target(name)
+    from tests.fuzz.targets import CORPUS
 
-    corpus, target = CORPUS / name, TARGETS[name]
+    corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
     steps: set[tuple[str, int, int]] = set()
     for seed in target.seeds():
@@ -91,16 +98,23 @@ def _trace(run: Callable[[bytes], None], data: bytes, steps: set[tuple[str, int,
         sys.settrace(None)
 
 
+def _target(name: str) -> Target:
+    """Import it, and all else: most kernels compiled, those that read a stranger's bytes as Python."""
+    import numba
+
+    for kernels in compiled():
+        importlib.import_module(kernels)
+    numba.config.DISABLE_JIT = True  # type: ignore[attr-defined]  # made at run time
+    from tests.fuzz.targets import TARGETS
+
+    return TARGETS[name]
+
+
 def _fuzz(name: str, *arguments: str) -> None:
     import atheris
 
-    # Compiled functions have no bytecode left to count in.
-    compiled = [
-        f"vskd_stream.{name}" for name in ("_checks", "_gaf", "_jit", "_payloads", "_resample", "_sanity")
-    ]
-    with atheris.instrument_imports(include=["vskd_stream", "yaml", "h11"], exclude=compiled):
-        from tests.fuzz.targets import TARGETS
-    target = TARGETS[name]
+    with atheris.instrument_imports(include=["vskd_stream", "yaml", "h11"], exclude=compiled()):
+        target = _target(name)
     for number, seed in enumerate(target.seeds()):
         with (
             contextlib.suppress(FileExistsError),

@@ -101,4 +101,5 @@ def command_seeds() -> Iterator[bytes]:
     yield b'vskd/g/cmd/log_level\0{"level":"debug"}'
     yield b"vskd/g/cmd/states\0{}"
     yield b'vskd/g/a/state\0{"device":"a","published_utc":"2026-01-01T00:00:00Z"}'
+    yield b'vskd/g/a/status\0{"device":"a","heard_utc":"2026-01-01T00:00:00Z"}'
     yield b'homeassistant/device/vskd_g/a/config\0{"origin":{"name":"vskd-stream"}}'
