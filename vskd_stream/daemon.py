@@ -56,7 +56,7 @@ _TICK_S = 0.5
 _SILENT_AT_ONCE, _SILENT_PAUSE_S = 50, 0.03
 """Of a fleet that falls silent at once so many are told of, and then whoever still speaks has a turn."""
 _SUMMARY_EVERY_S = 300.0
-_DRAIN_S = 0.5
+_LEAVE_S, _DRAIN_S = 0.25, 0.5
 _RECONNECT_CAP_S = 2.5
 """A home's broker has few gateways, and they are to be back within seconds however long it was away."""
 
@@ -295,7 +295,6 @@ class Daemon:
         What goes on is ended next. What began behind its end, in the time that the broker takes to
         acknowledge that, nobody would ever end.
         """
-        self._connection.deafen()
         try:
             async with asyncio.timeout(_DRAIN_S):
                 try:
@@ -304,10 +303,14 @@ class Daemon:
                 finally:
                     for source in list(self._sources):
                         source.cancel()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LEAVE_S):
+                        await self._connection.leave()
                 await self._worker.drain()
         except TimeoutError:
             # Its thread is left behind: what it does cannot be ended, and nobody waits for it.
             _log.warning("the model has not answered in time", windows=self._worker.waiting)
+        self._connection.deafen()
         self._working.cancel()
 
     def reload(self) -> None:

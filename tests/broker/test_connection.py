@@ -837,7 +837,7 @@ class TestEnding:
             await flood
             assert await retained(broker.port, STATUS) == b"stopped"
 
-    async def test_what_was_on_its_way_when_nothing_was_to_be_heard_any_more_is_dropped_by_name(self) -> None:
+    async def test_who_leaves_hears_what_was_on_its_way(self) -> None:
         async with (
             Mosquitto() as broker,
             Observer(broker.port) as watch,
@@ -846,13 +846,27 @@ class TestEnding:
         ):
             await gateway.connected()
             proxy.hold_answers()
-            await watch.publish(SAMPLES, b"late")
-            gateway.connection.deafen()
-            proxy.release_answers()
-            await eventually(lambda: gateway.drops == {"stopping": 1})
+            for number in range(10):
+                await watch.publish(SAMPLES, str(number).encode())
+            leaving = asyncio.create_task(gateway.connection.leave())
+            await asyncio.sleep(0)
             assert gateway.inbox.empty()
+            proxy.release_answers()
+            async with asyncio.timeout(30):
+                await leaving
+            assert gateway.inbox.qsize() == 10
 
-    async def test_who_is_deaf_stays_so_whatever_becomes_of_the_connection(self) -> None:
+    async def test_who_leaves_waits_for_no_broker_that_is_gone(self) -> None:
+        async with Mosquitto() as broker, Proxy(broker.port) as proxy, Gateway(at(proxy.port)) as gateway:
+            await gateway.connected()
+            proxy.hold_answers()
+            leaving = asyncio.create_task(gateway.connection.leave())
+            await asyncio.sleep(0)
+            proxy.cut()
+            async with asyncio.timeout(30):
+                await leaving
+
+    async def test_who_has_left_asks_for_nothing_on_later_connections(self) -> None:
         async with (
             Mosquitto() as broker,
             Observer(broker.port) as watch,
@@ -860,7 +874,7 @@ class TestEnding:
             Gateway(at(proxy.port)) as gateway,
         ):
             await gateway.connected()
-            gateway.connection.deafen()
+            await gateway.connection.leave()
             await gateway.connection.follow(
                 endpoint=at(proxy.port), will=OFFLINE, subscriptions=("imu/+/samples",)
             )
@@ -870,6 +884,14 @@ class TestEnding:
             gateway.connection.publish(event(0))
             await gateway.all_acknowledged()
             assert gateway.connection.traffic.received == 0
+
+    async def test_what_comes_when_nothing_is_to_be_heard_any_more_is_dropped_by_name(self) -> None:
+        async with Mosquitto() as broker, Observer(broker.port) as watch, Gateway(at(broker.port)) as gateway:
+            await gateway.connected()
+            gateway.connection.deafen()
+            await watch.publish(SAMPLES, b"late")
+            await eventually(lambda: gateway.drops == {"stopping": 1})
+            assert gateway.inbox.empty()
 
     async def test_a_connection_lost_while_closing_is_no_reason_to_wait(self) -> None:
         async with (

@@ -116,7 +116,7 @@ class MqttConnection:
         self._quiet = asyncio.Event()
         """Set while nothing is left to do: all has been acknowledged, or there is nobody to do so."""
         self._quiet.set()
-        self._is_deaf = False
+        self._has_left = self._is_deaf = False
         self._closing = asyncio.Event()
         self._told_s: dict[tuple[str, str], float] = {}
         self._is_news = True
@@ -159,7 +159,7 @@ class MqttConnection:
         Of topics that stay nothing is missed: what is new is subscribed to before the rest is left.
         """
         self._endpoint, self._will = endpoint, will
-        if self._is_deaf:
+        if self._has_left:
             return
         before = self._subscriptions
         self._subscriptions = (*subscriptions, self._requests) if self._requests else tuple(subscriptions)
@@ -187,12 +187,16 @@ class MqttConnection:
             self._outbox.greet(birth)
             self._pump()
 
-    def deafen(self) -> None:
-        """Hear nothing from now on: what still comes is dropped, and no later connection asks for any."""
-        self._is_deaf = True
+    async def leave(self) -> None:
+        """Ask for nothing any more, on no connection; returns when what was on its way is heard."""
+        self._has_left = True
         before, self._subscriptions = self._subscriptions, ()
         if self._link is not None and self.connected.is_set():
-            self._link.unsubscribe(before)
+            await self._link.leave(before)
+
+    def deafen(self) -> None:
+        """Hear nothing any more: what still comes is dropped."""
+        self._is_deaf = True
 
     async def close(self, farewell: Publication) -> None:
         """Take no more messages, give what waits a second to leave, say farewell, and let ``run`` end.
@@ -200,9 +204,9 @@ class MqttConnection:
         The broker forgets the last will. Without a connection there is nobody to tell.
         """
         self._closing.set()
-        self.deafen()
         link, out_of_turn = self._link, False
         if link is not None and self.connected.is_set():
+            link.unsubscribe(self._subscriptions)
             self.publish(farewell)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):

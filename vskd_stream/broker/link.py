@@ -167,6 +167,20 @@ class Link:
         if subscriptions and not self.lost.done():
             self._client.unsubscribe(list(subscriptions))
 
+    async def leave(self, subscriptions: Sequence[str]) -> None:
+        """Unsubscribe; returns when the broker has, and what it sent before that was heard."""
+        if not subscriptions or self.lost.done():
+            return
+        left = self._loop.create_future()
+        asked = self._client.unsubscribe(list(subscriptions))[1]
+
+        def answered(_client: Any, _userdata: Any, mid: int, _codes: Any, _properties: Any) -> None:
+            if mid == asked and not left.done():
+                left.set_result(None)
+
+        self._client.on_unsubscribe = answered
+        await asyncio.wait((left, self.lost), return_when=asyncio.FIRST_COMPLETED)
+
     async def goodbye(self) -> None:
         """Disconnect in order, so that the broker forgets the last will."""
         if not self.lost.done():
