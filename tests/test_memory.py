@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from vskd_stream import daemon, memory
+from vskd_stream import memory, process
+from vskd_stream.daemon import Daemon
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ def test_a_c_library_without_a_trim_is_left_as_it_is(monkeypatch):
     memory.settle()
 
 
-class Idle(daemon.Daemon):
+class Idle(Daemon):
     """It ends at once, and looks around before."""
 
     def __init__(self):
@@ -40,7 +41,7 @@ class Idle(daemon.Daemon):
 def test_a_process_is_settled_before_it_serves():
     switch_s, idle = sys.getswitchinterval(), Idle()
     try:
-        daemon.serve(idle)
+        process.serve(idle)
     finally:
         sys.setswitchinterval(switch_s)
     assert idle.frozen > 10_000

@@ -197,17 +197,17 @@ def _topic_filter(text: str) -> str:
 
 def _serve(path: Path, *, check_only: bool) -> None:
     # The model and the kernels take a second to import: what needs neither does not wait for them.
-    from vskd_stream import config, daemon, equipment, logs
+    from vskd_stream import config, equipment, logs, process
 
     settings = config.load(path)
     logs.configure(settings.log)
-    built = daemon.build(settings, path=path)
+    built = process.build(settings, path=path)
     if check_only:
         if (outbox := equipment.outbox_path(settings)) is not None:
             equipment.check_outbox(outbox)
         sys.stdout.write(f"{path}: good\n")
         return
-    daemon.serve(built)
+    process.serve(built)
 
 
 def _replay(options: argparse.Namespace) -> None:

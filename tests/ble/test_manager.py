@@ -267,7 +267,7 @@ def test_what_a_profile_does_not_take_is_told_before_anything_starts() -> None:
 
 
 def test_nobody_who_has_no_bluetooth_loads_it() -> None:
-    code = "import sys, vskd_stream.daemon, vskd_stream.cli; sys.exit('bleak' in sys.modules)"
+    code = "import sys, vskd_stream.process, vskd_stream.cli; sys.exit('bleak' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -170,7 +170,7 @@ async def test_a_stop_in_the_middle_of_a_reload_ends_what_the_reload_begins(mosq
     served = served_by(classifier, loaded, port=mosquitto.port)
     endless = Replay(recording="demo", speed=1.0, repeat=True)
     messages = recording.read(recording.resolve(endless.recording))
-    after = replace(served._equipment, replays=((endless, messages),))
+    after = replace(served._exchange.equipment, replays=((endless, messages),))
     stop = asyncio.Event()
     classifier.gate.clear()
     try:
@@ -184,7 +184,7 @@ async def test_a_stop_in_the_middle_of_a_reload_ends_what_the_reload_begins(mosq
             for payload in day(seconds=8):
                 await watch.publish("imu/left/samples", payload)
             assert await asyncio.to_thread(classifier.asked.wait, 30)
-            tasks.create_task(served._exchange(after))
+            tasks.create_task(served._exchange.to(after))
             # It waits for the model now.
             await asyncio.sleep(0)
             stop.set()
