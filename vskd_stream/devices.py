@@ -111,10 +111,15 @@ class Devices:
 
     def monitors(self) -> Iterator[tuple[str, HealthMonitor]]:
         """What is known of every device's samples; nothing of one that is not to be told of."""
-        for device, monitor in self._monitors.items():
-            pipeline = self._pipelines.get(device)
-            if pipeline is None or not pipeline.preferences.silent:
+        for device in self._monitors:
+            if monitor := self.monitor(device):
                 yield device, monitor
+
+    def monitor(self, device: str) -> HealthMonitor | None:
+        """What is known of a device's samples; None if it was never heard, or is not to be told of."""
+        pipeline = self._pipelines.get(device)
+        is_silent = pipeline is not None and pipeline.preferences.silent
+        return None if is_silent else self._monitors.get(device)
 
     def ledgers(self) -> Iterator[Ledger]:
         """Of every device, those that are not to be told of included."""

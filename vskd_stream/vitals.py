@@ -98,7 +98,7 @@ class Vitals:
 
     def status(self, device: str, now_s: float) -> Publication | None:
         """Whether a device sends, as of ``now_s`` (UTC seconds); None of one that is not to be told of."""
-        monitor = dict(self._devices.monitors()).get(device)
+        monitor = self._devices.monitor(device)
         if monitor is None:
             return None
         return self._status(device, self._state(monitor, now_s), monitor, now_s)
