@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.manifests import manifest as tiny_manifest
 from tests.reference import events as reference
@@ -238,7 +239,7 @@ def test_an_id_is_a_fixed_function_of_device_bundle_label_and_start() -> None:
         told = [
             event
             for step in windows(vote, vote, vote)
-            for event in other.push(replace(scores(step.end, step.probabilities), device=device))
+            for event in other.push(structs.replace(scores(step.end, step.probabilities), device=device))
         ]
         assert told[0].id != start.id
 

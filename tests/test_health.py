@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.reference.health import Arrival, measures
 from tests.streams import batch, batches
@@ -79,7 +79,7 @@ def test_the_more_is_lost_the_worse_is_the_grade(every: int, grade: str) -> None
 
 def test_loss_is_seen_by_time_where_batches_are_not_numbered() -> None:
     arrivals = [
-        replace(a, samples=replace(a.samples, sequence=None), counts=Counter())
+        replace(a, samples=structs.replace(a.samples, sequence=None), counts=Counter())
         for a in stream(lost=frozenset(range(5, 120, 10)))
         if a.samples is not None
     ]
@@ -173,8 +173,8 @@ def test_memory_is_bounded_whatever_comes() -> None:
     for i in range(20_000):
         samples = batch([i * 0.02], sequence=i)
         monitor.observe(samples, arrival_s=NOW_S + i * 0.02, counts={}, gaps=(), clock="host")
-    assert len(monitor._minute(NOW_S + 400.0)) <= WINDOW_S
-    assert sys.getsizeof(monitor._past) < 5_000
+    assert monitor.read(NOW_S + 400.0, fit=None).batches <= 50 * WINDOW_S
+    assert monitor._counts.nbytes + monitor._times.nbytes < 5_000
 
 
 def test_the_limits_rise_and_each_is_a_number_for_every_grade_but_the_worst() -> None:

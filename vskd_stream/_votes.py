@@ -26,6 +26,8 @@ def likeliest_path(
     size, labels = kept.shape
     worth = np.zeros(labels)
     first = np.zeros(labels, np.int64)
+    # Most labels are unlikely nearly always, and a logarithm is what takes longest here.
+    least_evidence = math.log(least)
     highest = 0.0
     for i in range(count):
         row = kept[(begin + i) % size]
@@ -36,7 +38,8 @@ def likeliest_path(
             if worth[label] < floor:
                 worth[label] = floor
                 first[label] = i
-            worth[label] += math.log(max(np.float64(row[label]), least))
+            probability = np.float64(row[label])
+            worth[label] += math.log(probability) if probability > least else least_evidence
             highest = max(highest, worth[label])
     best = 0
     second = -np.inf

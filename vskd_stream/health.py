@@ -8,13 +8,12 @@ is decided elsewhere (``reorder``, ``pipeline``, ``clock``) and only graded here
 from __future__ import annotations
 
 import math
-import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
+from vskd_stream import _health
 from vskd_stream.clock import ClockFit, ClockKind
 from vskd_stream.samples import GapReason, Samples
 
@@ -36,7 +35,7 @@ Reason = Literal[
     "range",
 ]
 
-WINDOW_S = 60
+WINDOW_S = _health.WINDOW_S
 """What is older than this counts no more."""
 MATURE_S = 10.0
 """Before this much has been measured a grade is a guess."""
@@ -76,9 +75,17 @@ LIMITS: dict[Reason, tuple[float, float, float, float]] = {
 """The worst that is still excellent, good, fair and poor; beyond the last it is unusable. The grade is
 that of the worst measure."""
 
-_HOLE_PERIODS = 1.5
-"""A step longer than one period and this many more is a hole: a late sample is not."""
-
+_COLUMNS: Final = {
+    "missing": _health.MISSING,
+    "duplicate": _health.DUPLICATES,
+    "late": _health.LATE,
+    "rate_too_low": _health.REFUSED,
+}
+"""Where the pipeline's counts go."""
+_NO_SAMPLES: Final = frozenset({"duplicate", "late", "rate_too_low"})
+"""Of these a batch has none that count."""
+_MOST_MISSING: Final = 2**31
+"""More in a second is a sequence number that leapt."""
 
 Timing = Literal["device", "counted", "arrival"]
 """Where sample times come from: the device's clock, a count of samples, or nothing but their arrival."""
@@ -135,44 +142,18 @@ class Health:
     limits: Limits = UNLIMITED
 
 
-@dataclass(slots=True)
-class _Second:
-    number: int
-    batches: int = 0
-    samples: int = 0
-    first_samples: int = 0
-    duplicates: int = 0
-    late: int = 0
-    refused: int = 0
-    gaps: int = 0
-    windows: int = 0
-    skipped: int = 0
-    missing: int = 0
-    first_arrival_s: float = 0.0
-    last_arrival_s: float = 0.0
-    hole_s: float = 0.0
-
-
-_FIELDS: Final = tuple(field.name for field in fields(_Second))
-_values: Final = attrgetter(*_FIELDS)
-_PACKED: Final = struct.Struct("=q9IQ3d")
-"""A ``_Second`` that is over: sixty of them as objects would be three times as large."""
-_MOST_MISSING: Final = 2**56
-"""More in a second is a sequence number that leapt; a minute of it still fits."""
-
-
 class HealthMonitor:
     """One device's last minute."""
 
     def __init__(self) -> None:
         self.heard_s: float | None = None
         """When anything last came from the device, in UTC seconds."""
-        self._past = bytearray(_PACKED.size * WINDOW_S)
-        """The seconds that are over, each where its number modulo ``WINDOW_S`` is."""
-        self._now: _Second | None = None
+        self._counts, self._times = _health.minute()
+        self._second = -math.inf
+        """The last that anything was counted in."""
         self._nominal_hz: float | None = None
         self._clock: ClockKind = "host"
-        self._newest_s: float | None = None
+        self._newest_s = math.nan
 
     def observe(
         self,
@@ -188,27 +169,26 @@ class HealthMonitor:
         self.heard_s = arrival_s
         for reason in gaps:
             self.gap(reason, now_s=arrival_s)
-        second = self._now
-        if second is None or not second.number <= arrival_s < second.number + 1:
-            second = self._second(arrival_s)
-        second.windows += windows
-        if counts:
-            second.missing = min(second.missing + counts.get("missing", 0), _MOST_MISSING)
-            second.duplicates += counts.get("duplicate", 0)
-            second.late += counts.get("late", 0)
-            second.refused += counts.get("rate_too_low", 0)
         self._nominal_hz, self._clock = samples.sampling_rate_hz, clock
-        if counts and not counts.keys().isdisjoint({"duplicate", "late", "rate_too_low"}):
-            return
-        if "restart" in counts:
-            self._newest_s = None
-        count = len(samples.t_s)
-        if not second.batches:
-            second.first_arrival_s, second.first_samples = arrival_s, count
-        second.last_arrival_s = arrival_s
-        second.batches += 1
-        second.samples += count
-        second.hole_s += self._hole_s(samples)
+        if counts:
+            for name, column in _COLUMNS.items():
+                if more := counts.get(name):
+                    self._count(column, arrival_s, min(more, _MOST_MISSING))
+            if not counts.keys().isdisjoint(_NO_SAMPLES):
+                self._count(_health.WINDOWS, arrival_s, windows)
+                return
+            if "restart" in counts:
+                self._newest_s = math.nan
+        self._newest_s = _health.add(
+            self._counts,
+            self._times,
+            self._turn_to(arrival_s),
+            arrival_s,
+            samples.t_s,
+            1.0 / samples.sampling_rate_hz,
+            self._newest_s,
+            windows,
+        )
 
     def heard(self, arrival_s: float) -> None:
         """Take that something came which nobody looks at."""
@@ -216,28 +196,25 @@ class HealthMonitor:
 
     def skip(self, *, now_s: float) -> None:
         """Take that a window was not classified."""
-        self._second(now_s).skipped += 1
+        self._count(_health.SKIPPED, now_s, 1)
 
     def gap(self, reason: GapReason, *, now_s: float) -> None:
         """Take a break in the stream; what was before silence counts no more."""
         if reason == "no_data":
             self._forget()
         if reason in {"no_data", "clock_jump"}:
-            self._newest_s = None
-        self._second(now_s).gaps += 1
+            self._newest_s = math.nan
+        self._count(_health.GAPS, now_s, 1)
 
     def read(self, now_s: float, *, fit: ClockFit | None, limits: Limits = UNLIMITED) -> Health:
         """Grade what was seen until ``now_s`` (UTC seconds), and how well the arrivals ``fit`` a clock."""
-        column = dict(zip(_FIELDS, zip(*self._minute(now_s), strict=True), strict=True))
-        batches, samples, missing = (sum(column[name]) for name in ("batches", "samples", "missing"))
-        duplicates, late, gaps = (sum(column[name]) for name in ("duplicates", "late", "gaps"))
-        windows, skipped, refused = (sum(column[name]) for name in ("windows", "skipped", "refused"))
-        hole_s = max(0.0, math.fsum(column["hole_s"]))
-        measured_s, rate_hz = 0.0, None
-        if heard := [row for row, count in enumerate(column["batches"]) if count]:
-            measured_s = column["last_arrival_s"][heard[-1]] - column["first_arrival_s"][heard[0]]
-            if measured_s >= MATURE_S:
-                rate_hz = (samples - column["first_samples"][heard[0]]) / measured_s
+        counted, timed = _health.total(self._counts, self._times, self._turn_to(now_s))
+        batches, samples, first_samples, duplicates, late, refused, gaps, windows, skipped, missing = (
+            counted.tolist()
+        )
+        _, first_s, last_s, hole_s = timed.tolist()
+        measured_s, hole_s = last_s - first_s, max(0.0, hole_s)
+        rate_hz = (samples - first_samples) / measured_s if measured_s >= MATURE_S else None
         loss = 0.0
         if batches and self._nominal_hz is not None:
             loss = max(missing / (missing + batches), hole_s / (hole_s + samples / self._nominal_hz))
@@ -284,43 +261,17 @@ class HealthMonitor:
             limits=limits,
         )
 
-    def _second(self, at_s: float) -> _Second:
-        """The second of this moment."""
-        number = math.floor(at_s)
-        now = self._now
-        if now is not None and now.number != number:
-            if number < now.number:
-                # Our own clock was set back: what was measured by it tells nothing any more.
-                self._forget()
-            else:
-                _PACKED.pack_into(self._past, now.number % WINDOW_S * _PACKED.size, *_values(now))
-            now = None
-        if now is None:
-            now = self._now = _Second(number)
-        return now
+    def _turn_to(self, at_s: float) -> float:
+        """The number of the second of this moment."""
+        number = float(math.floor(at_s))
+        if number < self._second:
+            # Our own clock was set back: what was measured by it tells nothing any more.
+            self._forget()
+        self._second = number
+        return number
 
-    def _minute(self, at_s: float) -> list[tuple[Any, ...]]:
-        """The last seconds, in order: ``_FIELDS`` of each."""
-        now = self._second(at_s)
-        past = (row for row in _PACKED.iter_unpack(self._past) if row[0] > now.number - WINDOW_S)
-        return [*sorted(past), _values(now)]
+    def _count(self, column: int, now_s: float, more: int) -> None:
+        _health.count(self._counts, self._times, self._turn_to(now_s), column, more)
 
     def _forget(self) -> None:
-        self._past, self._now = bytearray(len(self._past)), None
-
-    def _hole_s(self, samples: Samples) -> float:
-        """Stream time without samples that a batch leaves before it; negative where it fills some."""
-        first_s, last_s, period_s = (
-            float(samples.t_s[0]),
-            float(samples.t_s[-1]),
-            1 / samples.sampling_rate_hz,
-        )
-        newest_s = self._newest_s
-        self._newest_s = last_s if newest_s is None else max(newest_s, last_s)
-        if newest_s is None:
-            return 0.0
-        if last_s <= newest_s:
-            return -len(samples) * period_s
-        hole_s = first_s - newest_s - period_s
-        # A clock that leaps says no more than that all of the minute is in doubt.
-        return min(hole_s, float(WINDOW_S)) if hole_s > _HOLE_PERIODS * period_s else 0.0
+        self._times[:, _health.NUMBER] = -math.inf

@@ -11,9 +11,9 @@ import math
 from array import array
 from bisect import insort
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from vskd_stream.ledger import Flow
 from vskd_stream.samples import Samples

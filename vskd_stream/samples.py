@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +25,7 @@ Epoch = Literal["device", "utc"]
 """Where a stream's time line starts: at a moment that only the device knows, or at 1970-01-01 UTC."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class Samples(msgspec.Struct, frozen=True, eq=False):
     """A batch of consecutive samples of one device."""
 
     device: str
