@@ -26,7 +26,7 @@ from vskd_stream.pipeline import Classify, Cut, Pipeline
 from vskd_stream.thread import CallThread
 from vskd_stream.window import Window
 
-BUDGET_S: Final = 0.010
+BUDGET_S: Final = 0.020
 """From a window's coming to the end of its batch, while the model keeps up: below what anyone notices,
 and enough for the windows of a thousand devices to come in tens."""
 
