@@ -65,7 +65,7 @@ class Worker:
         hop_samples: int,
         max_widening: int = 1,
         max_queued: int,
-        max_batch: int = 32,
+        max_batch: int = 64,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``on_widening(hops)`` tells that from now on windows are classified every so many hops."""

@@ -93,7 +93,9 @@ class Link:
         self._gathering: asyncio.TimerHandle | None = None
         """While it is set, the socket tells nothing."""
         self._is_urgent = False
-        """Whether what was read last asks for an answer, is one, or is not all that there was."""
+        """Whether what was read last asks for an answer, is one that others wait for, or is not all of it."""
+        self._unacknowledged = 0
+        """Messages of QoS 1 that were sent."""
         self._packets = _wire.Packets()
         self._taken = 0
         """Packets of what was read last."""
@@ -160,6 +162,7 @@ class Link:
         if self.lost.done() or (publication.qos == 0 and waiting_bytes > _MAX_UNSENT_BYTES):
             return None
         mid = self._client.new_id() if publication.qos else None
+        self._unacknowledged += publication.qos
         retain = publication.retain
         self._put(_wire.publish(topic, publication.payload, mid=mid, retain=retain, properties=properties))
         return mid or 0
@@ -312,7 +315,6 @@ class Link:
                     self._is_urgent = True
                     self._put(_wire.puback(mid))
             elif kind == _wire.PUBACK and len(packet) >= body + 2:
-                self._is_urgent = True
                 self._take_acknowledgement(packet[body:])
             else:
                 self._is_urgent = True
@@ -322,6 +324,9 @@ class Link:
         return True
 
     def _take_acknowledgement(self, body: bytes) -> None:
+        # With less in flight than may be, nothing waits for this one.
+        self._is_urgent |= self._unacknowledged >= self.window
+        self._unacknowledged -= 1
         refusal = None
         if len(body) > 2 and body[2] >= _FAILURE:
             refusal = str(ReasonCode(PacketTypes.PUBACK, identifier=body[2]))
