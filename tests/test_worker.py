@@ -88,7 +88,7 @@ async def test_windows_and_gaps_come_out_in_the_order_they_went_in():
 async def test_waiting_windows_form_batches_on_a_thread_of_their_own():
     model = Model()
     await delivered([window(i) for i in range(100)], model=model)
-    assert model.batches == [32, 32, 32, 4]
+    assert model.batches == [64, 36]
     assert threading.current_thread().name not in model.threads
 
 
@@ -209,8 +209,8 @@ async def test_a_widened_hop_takes_the_windows_at_its_multiples_and_names_the_ot
         running = tasks.create_task(worker.run())
         for late in range(2):
             # The batch before was long: these have waited for a second.
-            for i in range(40):
-                worker.submit(window(80 * late + 2 * i))
+            for i in range(80):
+                worker.submit(window(160 * late + 2 * i))
             clock.now_s += 2.0
             await worker.drain()
         assert told == [2, 4]

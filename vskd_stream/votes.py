@@ -110,7 +110,8 @@ class Voter:
         self._centres[slot] = centre
         self._pushed += 1
         self._judged_centres.append(centre)
-        best = self._mean() if self._decision.smoothing == "mean" else self._path()
+        judged = self._judged_windows()
+        best = self._mean() if self._decision.smoothing == "mean" else self._path(judged)
         if unrest_g >= self._still_g:
             self._still_from = None
         elif self._still_from is None:
@@ -120,16 +121,16 @@ class Voter:
         label = self._labels[best.label]
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
         if not best.is_ahead or is_unlikely or label in self._silenced:
-            return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse())
-        return Vote(label, best.probability, best.since, coarse=self._coarse())
+            return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
+        return Vote(label, best.probability, best.since, coarse=self._coarse(judged))
 
-    def _coarse(self) -> str:
+    def _coarse(self, judged: int) -> str:
         """The coarse label of which the last windows are sure enough, together; else ``unknown``."""
         thresholds = self._decision.coarse_unknown_below
         if not thresholds:
             return UNKNOWN
         best, mean = _votes.likeliest_kind(
-            self._probabilities, self._pushed, self._judged_windows(), self._kind_of, len(self._kinds)
+            self._probabilities, self._pushed, judged, self._kind_of, len(self._kinds)
         )
         kind = self._kinds[best]
         return kind if kind in thresholds and mean >= thresholds[kind] else UNKNOWN
@@ -141,16 +142,15 @@ class Voter:
         probability = max(means)
         return _Best(means.index(probability), probability, self._centre(self._count - 1))
 
-    def _path(self) -> _Best:
+    def _path(self, judged: int) -> _Best:
         pushed, count = self._pushed, self._count
         label, first, lead = _votes.likeliest_path(
             self._probabilities, pushed - count, count, self._decision.change_cost, LEAST_PROBABILITY
         )
-        judged = min(self._judged_windows(), count - first)
         since, last = self._centre(first), self._judged_centres[-1]
         return _Best(
             label,
-            _votes.mean_of_last(self._probabilities, pushed, judged, label),
+            _votes.mean_of_last(self._probabilities, pushed, min(judged, count - first), label),
             since,
             is_ahead=lead >= self._decision.margin,
             # What the path has changed to is given time to prove itself: it beat what was before.

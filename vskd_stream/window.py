@@ -48,7 +48,10 @@ class WindowCutter:
             self._begin = start
         self._end = end = start + count
         windows = _window.cut(self._ring, start, block.acc_g, self._hop, self._begin)
-        if not len(windows):
+        made = len(windows)
+        if not made:
             return []
         last = end - end % self._hop
-        return [Window(last - (len(windows) - 1 - i) * self._hop, acc_g) for i, acc_g in enumerate(windows)]
+        if made == 1:
+            return [Window(last, windows[0])]
+        return [Window(last - (made - 1 - i) * self._hop, windows[i]) for i in range(made)]

@@ -9,6 +9,9 @@ from vskd_stream.broker.endpoint import Endpoint
 
 _STEP_S = 5.0
 """What each address of a host, and then the TLS handshake, may take."""
+_WAITING_BYTES = 2**19
+"""What may wait in the kernel until it is read. The usual 64 KiB are less than a thousand watches send while the
+socket is left alone (``link``), and what finds no room waits at the broker for another turn."""
 _UNKNOWN_AUTHORITY = {18, 19, 20, 21}
 """OpenSSL's X509_V_ERR codes for a chain that ends at nobody whom we trust."""
 
@@ -22,6 +25,7 @@ def dial(endpoint: Endpoint) -> socket.socket:
     connection = socket.create_connection((endpoint.host, endpoint.port), timeout=_STEP_S)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING_BYTES)
         if endpoint.tls is None:
             return connection
         return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)

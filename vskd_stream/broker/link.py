@@ -44,7 +44,7 @@ _HEADER_BYTES = 16
 """What MQTT adds to topic and payload, at most."""
 _READ_BYTES = 2**18
 """Asked of the socket at once: nearly always all that waits."""
-_BURST = 64
+_BURST = 32
 """Packets taken from what was read before the rest of the loop gets its turn."""
 _GATHER_S, _GATHER_EACH_S, _GATHER_MOST_S = 0.020, 0.001, 0.040
 """For so long a socket that had messages of QoS 0 alone is not read again, for longer where it had many:
