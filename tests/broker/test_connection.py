@@ -489,6 +489,21 @@ class TestIncoming:
                 assert told == [b"%d" % number] * 3 + [b"asks"]
             assert not gateway.drops
 
+    async def test_what_is_published_while_messages_gather_is_acknowledged_to_the_last(self) -> None:
+        async with (
+            Mosquitto() as broker,
+            Observer(broker.port) as observer,
+            Gateway(at(broker.port)) as gateway,
+        ):
+            await gateway.connected()
+            # Five times what may be in flight: each acknowledgement lets another one go.
+            for number in range(100):
+                gateway.connection.publish(Publication("vskd/gw/watch/event", b"%d" % number))
+            await asyncio.to_thread(observer.publish_many, SAMPLES, bytes(600), count=500)
+            await gateway.all_acknowledged()
+            assert gateway.connection.traffic.acknowledged >= 100
+            assert not gateway.drops
+
     async def test_a_connection_that_ends_while_messages_gather_is_made_again(self) -> None:
         async with (
             Mosquitto() as broker,
