@@ -10,8 +10,8 @@ from vskd_stream.broker.endpoint import Endpoint
 _STEP_S = 5.0
 """What each address of a host, and then the TLS handshake, may take."""
 _WAITING_BYTES = 2**19
-"""What may wait in the kernel until it is read. The usual 64 KiB are less than a thousand watches send while the
-socket is left alone (``link``), and what finds no room waits at the broker for another turn."""
+"""What may wait in the kernel until it is read. The usual 64 KiB are less than a thousand watches send while
+the socket is left alone (``link``), and what finds no room waits at the broker for another turn."""
 _UNKNOWN_AUTHORITY = {18, 19, 20, 21}
 """OpenSSL's X509_V_ERR codes for a chain that ends at nobody whom we trust."""
 
