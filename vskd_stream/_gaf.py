@@ -41,25 +41,34 @@ _BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
 @jit_inner
-def _piecewise_aggregate(series: NDArray[np.float32], size: int, means: NDArray[np.float64]) -> None:
-    """Means of ``size`` segments; the bounds are those of pyts: truncated multiples of n / size."""
-    n = len(series)
+def _piecewise_aggregate(
+    window: NDArray[np.float32], size: int, stride: int, means: NDArray[np.float64]
+) -> None:
+    """Each axis' means of ``size`` segments, a ``stride`` after those of the axis before.
+
+    The bounds of segments are those of pyts: truncated multiples of n / size.
+    """
+    n = window.shape[1]
     if n == size:
-        for i in range(size):
-            means[i] = series[i]
+        for axis in range(AXES):
+            for i in range(size):
+                means[axis * stride + i] = window[axis, i]
     elif n == 2 * size:
         # The usual case, apart because it vectorises.
-        for i in range(size):
-            means[i] = (np.float64(series[2 * i]) + np.float64(series[2 * i + 1])) * 0.5
+        for axis in range(AXES):
+            for i in range(size):
+                both = np.float64(window[axis, 2 * i]) + np.float64(window[axis, 2 * i + 1])
+                means[axis * stride + i] = both * 0.5
     else:
         step = n / size
         start = 0
         for i in range(size):
             end = n if i == size - 1 else int((i + 1) * step)
-            total = 0.0
-            for j in range(start, end):
-                total += np.float64(series[j])
-            means[i] = total / (end - start)
+            for axis in range(AXES):
+                total = 0.0
+                for j in range(start, end):
+                    total += np.float64(window[axis, j])
+                means[axis * stride + i] = total / (end - start)
             start = end
 
 
@@ -232,8 +241,7 @@ def _encode(
 ) -> None:
     means, x, s, bits = scratch
     stride = (size + 15) // 16 * 16
-    for axis in range(AXES):
-        _piecewise_aggregate(window[axis], size, means[axis * stride : axis * stride + size])
+    _piecewise_aggregate(window, size, stride, means)
     # Each a kernel of its own: of loops that stand together too few vectorise.
     if scaling == MINMAX:
         for axis in range(AXES):

@@ -13,6 +13,10 @@ def main() -> None:
     figures = bench_image.run() | bench_classify.run()
     ratios = {
         "image_of_copy": figures["image_us"] / figures["copy_us"],
+        "image_batch_of_copy": figures["image_batch_us"] / figures["copy_batch_us"],
+        "image_both_fixed_batch_of_copy": figures["image_both_fixed_batch_us"]
+        / figures["copy_both_batch_us"],
+        "image_band_batch_of_copy": figures["image_band_batch_us"] / figures["copy_band_batch_us"],
         "pyts_of_image": figures["pyts_us"] / figures["image_us"],
         "torch_of_int8": figures["torch_eager_ms"] / figures["classify_int8_ms"],
         "pyts_torch_of_sample_to_scores": figures["pyts_torch_eager_ms"]
