@@ -163,6 +163,8 @@ class Link:
             return None
         mid = self._client.new_id() if publication.qos else None
         self._unacknowledged += publication.qos
+        if self._is_full:
+            self._listen()
         retain = publication.retain
         self._put(_wire.publish(topic, publication.payload, mid=mid, retain=retain, properties=properties))
         return mid or 0
@@ -286,14 +288,25 @@ class Link:
         if self._has_more or self._client.has_pending():
             # The rest is not in the socket any more, which therefore will not tell.
             self._goes_on = self._loop.call_soon(self._readable_again)
-        elif not self._is_urgent:
+        elif not self._is_urgent and not self._is_full:
             if self._gathering is None:
                 self._loop.remove_reader(self._client.descriptor)
             gather_s = min(max(_GATHER_S, self._taken * _GATHER_EACH_S), _GATHER_MOST_S)
             self._gathering = self._loop.call_later(gather_s, self._readable)
-        elif self._gathering is not None:
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Read as soon as there is anything, if that was put off."""
+        if self._gathering is not None:
+            self._gathering.cancel()
             self._gathering = None
             self._loop.add_reader(self._client.descriptor, self._readable)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether messages may wait until the broker has acknowledged some."""
+        return self._unacknowledged >= self.window
 
     def _readable_again(self) -> None:
         self._goes_on = None
@@ -324,8 +337,6 @@ class Link:
         return True
 
     def _take_acknowledgement(self, body: bytes) -> None:
-        # With less in flight than may be, nothing waits for this one.
-        self._is_urgent |= self._unacknowledged >= self.window
         self._unacknowledged -= 1
         refusal = None
         if len(body) > 2 and body[2] >= _FAILURE:
