@@ -142,9 +142,8 @@ class Supervision:
             await self._pause(min(every_s, 1.0) if self._hangs else every_s)
 
     def changed(self) -> None:
-        """What ``can_serve`` tells may have become true: look at once."""
-        if not self._is_ready:
-            self._wake.set()
+        """What ``can_serve`` and ``describe`` tell may have changed: look at once."""
+        self._wake.set()
 
     def reloading(self) -> None:
         """A reload begins; nothing, while we are not ready at all."""
