@@ -193,6 +193,12 @@ def _both_bands(
             below[t] = s[t] * later_x[t] - x[t] * later_s[t]
 
 
+@jit_inner
+def _stride(size: int) -> int:
+    """From one axis' values to the next one's in scratch: whole cache lines of float32."""
+    return (size + 15) // 16 * 16
+
+
 @jit_inline
 def _scratch(
     size: int,
@@ -203,7 +209,7 @@ def _scratch(
     to straddle two lines, the whole encoding would take a quarter longer. Whoever goes over all of it meets a
     whole number of ``_UNROLLED`` values, so no loop ends one by one.
     """
-    stride = (size + 15) // 16 * 16
+    stride = _stride(size)
     length = (AXES * stride + _UNROLLED - 1) // _UNROLLED * _UNROLLED
     # Zeros: what lies between the axes is computed with as well.
     doubles = np.zeros(5 * length // 2 + _CACHE_LINE_BYTES // 8, np.float64)
@@ -240,7 +246,7 @@ def _encode(
     scratch: tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]],
 ) -> None:
     means, x, s, bits = scratch
-    stride = (size + 15) // 16 * 16
+    stride = _stride(size)
     _piecewise_aggregate(window, size, stride, means)
     # Each a kernel of its own: of loops that stand together too few vectorise.
     if scaling == MINMAX:
