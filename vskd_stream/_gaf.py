@@ -42,64 +42,70 @@ _BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 
 @jit_inner
 def _piecewise_aggregate(
-    window: NDArray[np.float32], size: int, stride: int, means: NDArray[np.float64]
+    windows: NDArray[np.float32], b: int, size: int, stride: int, means: NDArray[np.float64]
 ) -> None:
-    """Each axis' means of ``size`` segments, a ``stride`` after those of the axis before.
+    """Each axis' means of ``size`` segments of window ``b``, a ``stride`` after those of the axis before.
 
     The bounds of segments are those of pyts: truncated multiples of n / size.
     """
-    n = window.shape[1]
+    n = windows.shape[2]
     if n == size:
         for axis in range(AXES):
             for i in range(size):
-                means[axis * stride + i] = window[axis, i]
+                means[axis * stride + i] = windows[b, axis, i]
     elif n == 2 * size:
         # The usual case, apart because it vectorises.
         for axis in range(AXES):
             for i in range(size):
-                both = np.float64(window[axis, 2 * i]) + np.float64(window[axis, 2 * i + 1])
+                both = np.float64(windows[b, axis, 2 * i]) + np.float64(windows[b, axis, 2 * i + 1])
                 means[axis * stride + i] = both * 0.5
     else:
         step = n / size
         start = 0
         for i in range(size):
             end = n if i == size - 1 else int((i + 1) * step)
-            for axis in range(AXES):
-                total = 0.0
-                for j in range(start, end):
-                    total += np.float64(window[axis, j])
-                means[axis * stride + i] = total / (end - start)
+            x = y = z = 0.0
+            # Three sums side by side: none waits for another.
+            for j in range(start, end):
+                x += np.float64(windows[b, 0, j])
+                y += np.float64(windows[b, 1, j])
+                z += np.float64(windows[b, 2, j])
+            count = end - start
+            means[i] = x / count
+            means[stride + i] = y / count
+            means[2 * stride + i] = z / count
             start = end
 
 
 @jit_inner
-def _scale_minmax(means: NDArray[np.float64], x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
-    low = high = means[0]
-    for i in range(len(means)):
-        # Not the array's min() and max(): looking for NaN at each step, they cost more than all the rest.
-        low = min(low, means[i])
-        high = max(high, means[i])
-    extent = high - low
-    scale = 2.0 if extent < _CONSTANT_RANGE else 2.0 / extent
-    for i in range(len(means)):
-        # In float64: near |x| = 1 the square root would magnify float32 rounding to 3e-4.
-        cosine = min((means[i] - low) * scale - 1.0, 1.0)
-        x[i] = cosine
-        s[i] = np.sqrt(1.0 - cosine * cosine)
+def _scale_minmax(
+    means: NDArray[np.float64], size: int, stride: int, x: NDArray[np.float32], s: NDArray[np.float32]
+) -> None:
+    for axis in range(AXES):
+        start = axis * stride
+        of_means = means[start : start + size]
+        of_x = x[start : start + size]
+        of_s = s[start : start + size]
+        low = high = of_means[0]
+        for i in range(size):
+            # Not the array's min() and max(): looking for NaN at each step, they cost more than all the rest.
+            low = min(low, of_means[i])
+            high = max(high, of_means[i])
+        extent = high - low
+        scale = 2.0 if extent < _CONSTANT_RANGE else 2.0 / extent
+        for i in range(size):
+            # In float64: near |x| = 1 the square root would magnify float32 rounding to 3e-4.
+            cosine = min((of_means[i] - low) * scale - 1.0, 1.0)
+            of_x[i] = cosine
+            of_s[i] = np.sqrt(1.0 - cosine * cosine)
 
 
 @jit_inner
-def _decay(
-    means: NDArray[np.float64],
-    rate: float,
-    x: NDArray[np.float32],
-    s: NDArray[np.float32],
-    bits: NDArray[np.int32],
-) -> None:
-    """Fill x = rate * means and s = exp(-|x|), to 2 units in the last place; ``bits`` is scratch.
+def _decay(means: NDArray[np.float64], rate: float, x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
+    """Fill x = rate * means and s = exp(-|x|), to 2 units in the last place.
 
     With k the integer next to y / ln 2, exp(y) is 2^k exp(y - k ln 2) (Cody and Waite 1980), by the Taylor
-    series. Unlike calls of libm's, these loops vectorise.
+    series. Unlike calls of libm's, this loop vectorises.
     """
     for i in range(len(x)):
         x[i] = rate * means[i]
@@ -109,11 +115,9 @@ def _decay(
         y = _LEAST if y < _LEAST else y  # noqa: FURB136
         k = np.rint(y * _PER_LN2)
         r = (y - k * _LN2_HIGH) - k * _LN2_LOW
-        s[i] = _ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * _C7))))))
-        bits[i] = (np.int32(k) + _BIAS) << _MANTISSA_BITS
-    twos = bits.view(np.float32)
-    for i in range(len(x)):
-        s[i] *= twos[i]
+        series = _ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * _C7))))))
+        # 2^k, by the bits of its exponent.
+        s[i] = series * np.int32((np.int32(k) + _BIAS) << _MANTISSA_BITS).view(np.float32)
 
 
 @jit_inner
@@ -142,55 +146,116 @@ def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
         s[i] = np.sqrt(rest * (_ONE + cosine))
 
 
-@jit_inner
-def _summation(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
-    for i in range(len(x)):
-        xi, si = x[i], s[i]
-        for j in range(len(x)):
-            image[i, j] = xi * x[j] - si * s[j]
+# Fields are written for all axes by one call each: an array that is sliced for a call is counted up and down
+# by atomic instructions, which for a small image cost more than all the rest.
 
 
 @jit_inner
-def _difference(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
-    for i in range(len(x)):
-        xi, si = x[i], s[i]
-        for j in range(len(x)):
-            image[i, j] = si * x[j] - xi * s[j]
+def _summation(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    stride: int,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
+) -> None:
+    size = images.shape[3]
+    for axis in range(AXES):
+        start = axis * stride
+        of_x, of_s = x[start : start + size], s[start : start + size]
+        for i in range(size):
+            xi, si = of_x[i], of_s[i]
+            row = images[b, channel + axis, i]
+            for j in range(size):
+                row[j] = xi * of_x[j] - si * of_s[j]
 
 
 @jit_inner
-def _summation_band(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
-    lags, width = image.shape
-    for k in range(lags):
-        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
-        for t in range(width):
-            image[k, t] = x[t] * later_x[t] - s[t] * later_s[t]
+def _difference(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    stride: int,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
+) -> None:
+    size = images.shape[3]
+    for axis in range(AXES):
+        start = axis * stride
+        of_x, of_s = x[start : start + size], s[start : start + size]
+        for i in range(size):
+            xi, si = of_x[i], of_s[i]
+            row = images[b, channel + axis, i]
+            for j in range(size):
+                row[j] = si * of_x[j] - xi * of_s[j]
 
 
 @jit_inner
-def _difference_band(x: NDArray[np.float32], s: NDArray[np.float32], image: NDArray[np.float32]) -> None:
-    lags, width = image.shape
-    for k in range(lags):
-        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
-        for t in range(width):
-            image[k, t] = s[t] * later_x[t] - x[t] * later_s[t]
+def _summation_band(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    stride: int,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
+) -> None:
+    lags, width = images.shape[2], images.shape[3]
+    for axis in range(AXES):
+        start = axis * stride
+        now_x, now_s = x[start : start + width], s[start : start + width]
+        for k in range(lags):
+            later = start + k + 1
+            later_x, later_s = x[later : later + width], s[later : later + width]
+            row = images[b, channel + axis, k]
+            for t in range(width):
+                row[t] = now_x[t] * later_x[t] - now_s[t] * later_s[t]
+
+
+@jit_inner
+def _difference_band(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    stride: int,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
+) -> None:
+    lags, width = images.shape[2], images.shape[3]
+    for axis in range(AXES):
+        start = axis * stride
+        now_x, now_s = x[start : start + width], s[start : start + width]
+        for k in range(lags):
+            later = start + k + 1
+            later_x, later_s = x[later : later + width], s[later : later + width]
+            row = images[b, channel + axis, k]
+            for t in range(width):
+                row[t] = now_s[t] * later_x[t] - now_x[t] * later_s[t]
 
 
 @jit_inner
 def _both_bands(
-    x: NDArray[np.float32],
-    s: NDArray[np.float32],
-    summation: NDArray[np.float32],
-    difference: NDArray[np.float32],
+    x: NDArray[np.float32], s: NDArray[np.float32], stride: int, images: NDArray[np.float32], b: int
 ) -> None:
-    # In one pass: reading costs more than computing.
-    lags, width = summation.shape
-    for k in range(lags):
-        later_x, later_s = x[k + 1 : k + 1 + width], s[k + 1 : k + 1 + width]
-        above, below = summation[k], difference[k]
-        for t in range(width):
-            above[t] = x[t] * later_x[t] - s[t] * later_s[t]
-            below[t] = s[t] * later_x[t] - x[t] * later_s[t]
+    """Summation and difference in one pass, two lags at a time: reading costs more than computing."""
+    lags, width = images.shape[2], images.shape[3]
+    for axis in range(AXES):
+        start = axis * stride
+        now_x, now_s = x[start : start + width], s[start : start + width]
+        # The last of an odd number of lags is written twice.
+        for k in range(0, lags, 2):
+            other = min(k + 1, lags - 1)
+            one, two = start + k + 1, start + other + 1
+            x1, s1 = x[one : one + width], s[one : one + width]
+            x2, s2 = x[two : two + width], s[two : two + width]
+            above1, below1 = images[b, axis, k], images[b, AXES + axis, k]
+            above2, below2 = images[b, axis, other], images[b, AXES + axis, other]
+            for t in range(width):
+                # All is read before anything is written, so that it is read once.
+                xt, st, x1t, s1t, x2t, s2t = now_x[t], now_s[t], x1[t], s1[t], x2[t], s2[t]
+                above1[t] = xt * x1t - st * s1t
+                below1[t] = st * x1t - xt * s1t
+                above2[t] = xt * x2t - st * s2t
+                below2[t] = st * x2t - xt * s2t
 
 
 @jit_inner
@@ -200,29 +265,21 @@ def _stride(size: int) -> int:
 
 
 @jit_inline
-def _scratch(
-    size: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Room for the three axes' means, x, s and bits, (3, stride) each.
+def _scratch(size: int) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """Room for the three axes' means, x and s, (3, stride) each.
 
     Each axis begins with a cache line: x and s are read again for every row of an image, and were those reads
     to straddle two lines, the whole encoding would take a quarter longer. Whoever goes over all of it meets a
     whole number of ``_UNROLLED`` values, so no loop ends one by one.
     """
-    stride = _stride(size)
-    length = (AXES * stride + _UNROLLED - 1) // _UNROLLED * _UNROLLED
+    length = (AXES * _stride(size) + _UNROLLED - 1) // _UNROLLED * _UNROLLED
     # Zeros: what lies between the axes is computed with as well.
-    doubles = np.zeros(5 * length // 2 + _CACHE_LINE_BYTES // 8, np.float64)
+    doubles = np.zeros(2 * length + _CACHE_LINE_BYTES // 8, np.float64)
     first = (-doubles.ctypes.data % _CACHE_LINE_BYTES) // 8
     floats = doubles.view(np.float32)
     x = 2 * (first + length)
-    s, bits = x + length, x + 2 * length
-    return (
-        doubles[first : first + length],
-        floats[x : x + length],
-        floats[s : s + length],
-        doubles.view(np.int32)[bits : bits + length],
-    )
+    s = x + length
+    return doubles[first : first + length], floats[x : x + length], floats[s : s + length]
 
 
 @jit_inner
@@ -234,57 +291,44 @@ def _fit(
     return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
 
 
-@jit_inline
+@jit_inner
 def _encode(
-    window: NDArray[np.float32],
+    windows: NDArray[np.float32],
     size: int,
     lags: int,
     method: int,
     scaling: int,
     range_g: float,
-    image: NDArray[np.float32],
-    scratch: tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]],
-) -> None:
-    means, x, s, bits = scratch
-    stride = _stride(size)
-    _piecewise_aggregate(window, size, stride, means)
-    # Each a kernel of its own: of loops that stand together too few vectorise.
-    if scaling == MINMAX:
-        for axis in range(AXES):
-            of_axis = slice(axis * stride, axis * stride + size)
-            _scale_minmax(means[of_axis], x[of_axis], s[of_axis])
-    elif scaling == FIXED:
-        _decay(means, 1.0 / range_g, x, s, bits)
-        _tanh(x, s)
-    else:
-        # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
-        _decay(means, 2.0 / range_g, x, s, bits)
-        _logistic(x, s)
-    for axis in range(AXES):
-        of_axis = slice(axis * stride, axis * stride + size)
-        _field(x[of_axis], s[of_axis], lags, method, axis, image)
-
-
-@jit_inline
-def _field(
+    images: NDArray[np.float32],
+    means: NDArray[np.float64],
     x: NDArray[np.float32],
     s: NDArray[np.float32],
-    lags: int,
-    method: int,
-    axis: int,
-    image: NDArray[np.float32],
 ) -> None:
-    if lags == WHOLE:
-        if method != DIFFERENCE:
-            _summation(x, s, image[axis])
-        if method != SUMMATION:
-            _difference(x, s, image[axis + AXES if method == BOTH else axis])
-    elif method == BOTH:
-        _both_bands(x, s, image[axis], image[axis + AXES])
-    elif method == SUMMATION:
-        _summation_band(x, s, image[axis])
-    else:
-        _difference_band(x, s, image[axis])
+    """(b, 3, n) windows to b images, by way of scratch."""
+    stride = _stride(size)
+    for b in range(len(windows)):
+        _piecewise_aggregate(windows, b, size, stride, means)
+        # Each a kernel of its own: of loops that stand together too few vectorise.
+        if scaling == MINMAX:
+            _scale_minmax(means, size, stride, x, s)
+        elif scaling == FIXED:
+            _decay(means, 1.0 / range_g, x, s)
+            _tanh(x, s)
+        else:
+            # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
+            _decay(means, 2.0 / range_g, x, s)
+            _logistic(x, s)
+        if lags == WHOLE:
+            if method != DIFFERENCE:
+                _summation(x, s, stride, images, b, 0)
+            if method != SUMMATION:
+                _difference(x, s, stride, images, b, AXES if method == BOTH else 0)
+        elif method == BOTH:
+            _both_bands(x, s, stride, images, b)
+        elif method == SUMMATION:
+            _summation_band(x, s, stride, images, b, 0)
+        else:
+            _difference_band(x, s, stride, images, b, 0)
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
@@ -314,7 +358,11 @@ def encode_window(
     """
     if not _fit(window.shape, image.shape, size, lags, method):
         return False
-    _encode(window, size, lags, method, scaling, range_g, image, _scratch(size))
+    axes, n = window.shape
+    channels, height, width = image.shape
+    windows, images = window.reshape(1, axes, n), image.reshape(1, channels, height, width)
+    means, x, s = _scratch(size)
+    _encode(windows, size, lags, method, scaling, range_g, images, means, x, s)
     return True
 
 
@@ -334,7 +382,6 @@ def encode_windows(
     """Encode (b, 3, n) into b images; otherwise as ``encode_window``."""
     if len(windows) != len(images) or not _fit(windows.shape[1:], images.shape[1:], size, lags, method):
         return False
-    scratch = _scratch(size)
-    for b in range(len(windows)):
-        _encode(windows[b], size, lags, method, scaling, range_g, images[b], scratch)
+    means, x, s = _scratch(size)
+    _encode(windows, size, lags, method, scaling, range_g, images, means, x, s)
     return True

@@ -9,6 +9,7 @@ where the whole field of as many pixels must average them. This file allocates a
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -69,6 +70,12 @@ class ImageSpec(BaseModel):
             return self.channels, self.size, self.size
         return self.channels, self.lags, self.size - self.lags
 
+    @cached_property
+    def kernel_arguments(self) -> tuple[int, int, int, int, float]:
+        """Size, lags, method, scaling and range, as ``_gaf`` takes them."""
+        lags = self.lags or _gaf.WHOLE
+        return self.size, lags, _METHODS[self.method], _SCALINGS[self.scaling], self.range_g or 0.0
+
 
 def encode(
     window: NDArray[np.float32], *, spec: ImageSpec, out: NDArray[np.float32] | None = None
@@ -92,7 +99,7 @@ def encode(
     # The kernel's signature refuses other types as well, yet numba mixes up byte orders once it has met
     # an unaligned array.
     try:
-        fit = window.dtype == _FLOAT32 and _gaf.encode_window(window, *_arguments(spec), out)
+        fit = window.dtype == _FLOAT32 and _gaf.encode_window(window, *spec.kernel_arguments, out)
     except TypeError:
         fit = False
     if not fit:
@@ -107,23 +114,12 @@ def encode_batch(
     if out is None:
         out = np.empty((*windows.shape[:1], *spec.shape), np.float32)
     try:
-        fit = windows.dtype == _FLOAT32 and _gaf.encode_windows(windows, *_arguments(spec), out)
+        fit = windows.dtype == _FLOAT32 and _gaf.encode_windows(windows, *spec.kernel_arguments, out)
     except TypeError:
         fit = False
     if not fit:
         raise _misfit(windows, form="(b, 3, n)", spec=spec, out=out)
     return out
-
-
-def _arguments(spec: ImageSpec) -> tuple[int, int, int, int, float]:
-    """What the kernels are told of a spec: size, lags, method, scaling and range."""
-    return (
-        spec.size,
-        spec.lags or _gaf.WHOLE,
-        _METHODS[spec.method],
-        _SCALINGS[spec.scaling],
-        spec.range_g or 0.0,
-    )
 
 
 def _misfit(
