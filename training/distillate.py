@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from training.fit import FitError
-from training.losses import soft_target
-from training.networks import Network
-from training.supervised import Supervised
+from training.supervised import Advised
 from vskd_stream.bundle import load, resolve
 from vskd_stream.classify import Classifier
 
@@ -26,18 +24,11 @@ _TINY = 1e-6
 """Probabilities under this are rounding: their logarithms would be most of what is learned."""
 
 
-class Distillate(Supervised):
+class Distillate(Advised):
     """Labels, and the probabilities of a teacher that is not here."""
 
-    def __init__(
-        self, student: Network, *, label_smoothing: float, weight: float, temperature: float
-    ) -> None:
-        super().__init__(student, label_smoothing=label_smoothing)
-        self._weight = weight
-        self._temperature = temperature
-
     def forward(self, images: Tensor, labels: Tensor, told: Tensor | None = None) -> dict[str, Tensor]:
-        """As ``Supervised``, with ``weight`` of the loss given to the divergence from what was told.
+        """As ``Supervised``, advised by what was told.
 
         Args:
             images: (b, channels, h, w) in [-1, 1].
@@ -45,10 +36,7 @@ class Distillate(Supervised):
             told: (b, classes) the teacher's probabilities; None: labels alone.
         """
         result = super().forward(images, labels)
-        if told is None:
-            return result
-        divergence = soft_target(result["logits"], told.clamp_min(_TINY).log(), self._temperature)
-        return result | {"loss": (1.0 - self._weight) * result["loss"] + self._weight * divergence}
+        return result if told is None else self.advised(result, told.clamp_min(_TINY).log())
 
 
 def teacher(experiment: Experiment, choice: BundleChoice) -> Classifier:

@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from training.assistants import Assistants
 from training.experiment import EnsembleChoice, Experiment, WindowTCNChoice
 from training.fit import FitError, restore
-from training.losses import soft_target
 from training.networks import Network
-from training.supervised import Supervised
+from training.supervised import Advised, Supervised
 
 RECORD = "experiment.json"
 """In a run's folder: what it learned, for whoever learns from it."""
 
 
-class Taught(Supervised):
+class Taught(Advised):
     """Labels, and the mean of frozen teachers that see the very same images."""
 
     def __init__(
@@ -34,13 +33,11 @@ class Taught(Supervised):
         weight: float,
         temperature: float,
     ) -> None:
-        super().__init__(student, label_smoothing=label_smoothing)
+        super().__init__(student, label_smoothing=label_smoothing, weight=weight, temperature=temperature)
         self._teachers = Assistants(teachers)
-        self._weight = weight
-        self._temperature = temperature
 
     def forward(self, images: Tensor, labels: Tensor, windows: Tensor | None = None) -> dict[str, Tensor]:
-        """As ``Supervised``, with ``weight`` of the loss given to the divergence from the teachers.
+        """As ``Supervised``, advised by the teachers.
 
         Args:
             images: (b, channels, h, w) in [-1, 1].
@@ -50,9 +47,7 @@ class Taught(Supervised):
         result = super().forward(images, labels)
         if windows is None:
             return result
-        told = self._teachers.ask(images, windows, temperature=self._temperature)
-        divergence = soft_target(result["logits"], told, self._temperature)
-        return result | {"loss": (1.0 - self._weight) * result["loss"] + self._weight * divergence}
+        return self.advised(result, self._teachers.ask(images, windows, temperature=self.temperature))
 
 
 def record(experiment: Experiment, run: Path) -> None:

@@ -42,7 +42,7 @@ def write_bundle(
 
     Args:
         path: The file to write, in an existing directory.
-        graph: (batch, channels, size, size) float32 images to (batch, labels) float32 logits, one
+        graph: (batch, *image) float32 images to (batch, labels) float32 logits, one
             input, weights inside. What an exporter noted beside the numbers (its
             metadata, stack traces, paths) is left out.
         manifest: The fields of ``Manifest`` without schema_version, graph_bytes and graph_sha256.

@@ -8,12 +8,9 @@ themselves pass it by (``_wire``), at a tenth of the cost; all else that MQTT sa
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
@@ -21,9 +18,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from vskd_stream.broker import _wire
+from vskd_stream.broker import _paho, _wire
+from vskd_stream.broker._properties import properties_of, subscribe_options
 from vskd_stream.broker.dial import dial, explain
 from vskd_stream.broker.endpoint import Endpoint
 from vskd_stream.errors import BrokerError
@@ -104,7 +101,7 @@ class Link:
         self._unsent: list[bytes] = []
         """Messages of this turn of the loop: they leave together when it ends."""
         self._unsent_bytes = 0
-        self._complaints = _Complaints()
+        self._complaints = _paho.Complaints()
         self._client = self._make_client(will)
 
     async def open(self, subscriptions: Sequence[str], *, as_published: str | None = None) -> dict[str, str]:
@@ -132,7 +129,9 @@ class Link:
             return {}
         self._subscribed = self._loop.create_future()
         if self._is_v5:
-            self._client.subscribe([(one, _options(special=one == as_published)) for one in subscriptions])
+            self._client.subscribe(
+                [(one, subscribe_options(special=one == as_published)) for one in subscriptions]
+            )
         else:
             self._client.subscribe([(one, 1) for one in subscriptions])
         codes = await self._answer(self._subscribed, "answer to our SUBSCRIBE", within_s=_ANSWER_S)
@@ -154,7 +153,7 @@ class Link:
             ValueError: this broker will never take it: it is too large, or no topic to publish on.
         """
         topic = _wire.topic_bytes(publication.topic)
-        properties = _properties(publication, PacketTypes.PUBLISH)[1] if self._is_v5 else b""
+        properties = properties_of(publication, PacketTypes.PUBLISH)[1] if self._is_v5 else b""
         size_bytes = len(publication.payload) + len(topic) + len(properties) + _HEADER_BYTES
         if size_bytes > self.max_publication_bytes:
             raise ValueError(f"{size_bytes} bytes; the broker takes {self.max_publication_bytes}")
@@ -208,8 +207,8 @@ class Link:
         self._client.on_disconnect = None
         self._client.hang_up()
 
-    def _make_client(self, will: Publication | None) -> _Client:
-        client = _Client(
+    def _make_client(self, will: Publication | None) -> _paho.Client:
+        client = _paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._endpoint.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
@@ -218,7 +217,7 @@ class Link:
         client.max_inflight_messages = 0  # Without bound: the window is ours, and paho shall queue nothing.
         client.enable_logger(self._complaints)
         if will is not None:
-            properties = _properties(will, PacketTypes.WILLMESSAGE)[0] if self._is_v5 else None
+            properties = properties_of(will, PacketTypes.WILLMESSAGE)[0] if self._is_v5 else None
             client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
@@ -275,7 +274,7 @@ class Link:
             return
         try:
             if not self._has_more:
-                data = self._client.read()
+                data = self._client.read(_READ_BYTES)
                 self._is_urgent = data is None or len(data) == _READ_BYTES or self._client.is_piecemeal
                 self._taken = 0
                 if data is not None:
@@ -412,131 +411,3 @@ def _message(message: paho.MQTTMessage) -> _wire.Incoming:
         retain=message.retain,
         properties=message.properties,
     )
-
-
-def _options(*, special: bool) -> SubscribeOptions:
-    return SubscribeOptions(qos=1, noLocal=special, retainAsPublished=special)
-
-
-def _properties(publication: Publication, packet: int) -> tuple[Properties | None, bytes]:
-    """What MQTT 5 says beside topic and payload, None if nothing is to be said; and that packed."""
-    told = (publication.expiry_s, publication.content_type, publication.user_properties)
-    return _built(packet, *told, publication.correlation)
-
-
-# Making them takes longer than all else that a message needs, and nearly all messages have the same.
-@lru_cache(maxsize=64)
-def _built(
-    packet: int,
-    expiry_s: int | None,
-    content_type: str | None,
-    user_properties: tuple[tuple[str, str], ...],
-    correlation: bytes | None,
-) -> tuple[Properties | None, bytes]:
-    properties = Properties(packet)  # type: ignore[no-untyped-call]
-    if expiry_s is not None:
-        properties.MessageExpiryInterval = expiry_s
-    if content_type is not None:
-        properties.ContentType = content_type
-    if user_properties:
-        properties.UserProperty = list(user_properties)
-    if correlation is not None:
-        properties.CorrelationData = correlation
-    if properties.isEmpty():  # type: ignore[no-untyped-call]
-        return None, b"\x00"
-    return properties, properties.pack()  # type: ignore[no-untyped-call]
-
-
-class _Client(paho.Client):
-    """paho's client, on a connection that was made for it, and for all packets but messages."""
-
-    connection: socket.socket | None = None
-    descriptor = -1
-    _given = b""
-    _failure: OSError | None = None
-
-    def take(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.descriptor = connection.fileno()
-
-    def hang_up(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-        self.descriptor = -1
-
-    def read(self) -> bytes | None:
-        """What the socket has; None if that is nothing. Where it has ended, or failed, paho is told."""
-        if self._sock is None:
-            return None
-        try:
-            if data := super()._sock_recv(_READ_BYTES):
-                return data
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            self._failure = error
-        self.take_packet(b"")
-        return None
-
-    @property
-    def is_piecemeal(self) -> bool:
-        """Whether what is read at once may be less than there is: TLS gives a record each time."""
-        return isinstance(self.connection, ssl.SSLSocket)
-
-    def has_pending(self) -> bool:
-        """Whether the TLS layer holds back what it has read."""
-        return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
-
-    def take_packet(self, packet: bytes) -> None:
-        """Have paho read a whole packet; nothing: the end."""
-        self._given = packet
-        if self._sock is not None and (code := self._packet_read()) > 0:
-            self._loop_rc_handle(code)
-
-    def new_id(self) -> int:
-        """An id for a message, which no packet of paho's has."""
-        return self._mid_generate()
-
-    @property
-    def unsent_bytes(self) -> int:
-        """What waits for the socket."""
-        return sum(packet["to_process"] for packet in self._out_packet) if self._out_packet else 0
-
-    def write(self, data: bytes) -> None:
-        """Send whole packets, behind all that waits."""
-        # As a PUBLISH of QoS 1: of one of QoS 0 paho would tell that it was sent.
-        self._out_packet.append(
-            {
-                "command": _wire.PUBLISH,
-                "mid": 0,
-                "qos": 1,
-                "pos": 0,
-                "to_process": len(data),
-                "packet": data,
-                "info": None,
-            }
-        )
-        self.loop_write()
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        data, self._given = self._given[:bufsize], self._given[bufsize:]
-        return data
-
-    def _create_socket(self) -> socket.socket:
-        assert self.connection is not None
-        return self.connection
-
-
-class _Complaints(logging.Logger):
-    """Keeps the last error that paho met on the socket: it tells that to its logger, and nowhere else."""
-
-    def __init__(self) -> None:
-        super().__init__("paho")
-        self.last: Exception | None = None
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ARG002 (its name)
-        if level >= logging.ERROR:
-            self.last = next((one for one in args if isinstance(one, Exception)), self.last)
