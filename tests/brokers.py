@@ -266,9 +266,13 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if (serving := asyncio.current_task()) is not None:
+            self._tasks.add(serving)
+            serving.add_done_callback(self._tasks.discard)
         try:
             upstream, out = await asyncio.open_connection("127.0.0.1", self._broker_port)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # Also of a test that ends while somebody dials.
             writer.transport.abort()
             return
         self._pairs.append((writer, out))
