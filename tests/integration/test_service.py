@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from dataclasses import replace
 
@@ -129,68 +130,56 @@ async def test_a_model_that_hangs_starves_the_watchdog(mosquitto, model, monkeyp
             stop.set()
 
 
-async def test_a_model_that_hangs_keeps_no_stop_waiting(mosquitto, model, tmp_path):
-    loaded = bundle.load(model)
+@contextlib.asynccontextmanager
+async def asked_in_vain(port, loaded, **options):
+    """A daemon whose model was asked and does not answer; it, the model's gate, its stop, its tasks."""
     classifier = Hanging(loaded)
-    path, bounds = tmp_path / "outbox.sqlite3", Bounds(2**20, 3600.0, max_in_memory=100)
-    served = served_by(
-        classifier, loaded, port=mosquitto.port, journal=Journal(Keeper(path, bounds), max_pending=100)
-    )
-    stop = asyncio.Event()
-    classifier.gate.clear()
-    try:
-        with capture_logs() as logs:
-            async with (
-                asyncio.timeout(60),
-                asyncio.TaskGroup() as tasks,
-                Observer(mosquitto.port, "vskd/test/status") as watch,
-            ):
-                tasks.create_task(served.run(stop))
-                await watch.next()
-                for payload in day(seconds=8):
-                    await watch.publish("imu/left/samples", payload)
-                assert await asyncio.to_thread(classifier.asked.wait, 30)
-                stop.set()
-        assert [line["event"] for line in logs if "model" in line["event"]] == [
-            "the model has not answered in time"
-        ]
-        assert logs[-1]["event"] == "stopped"
-        assert (await kept(mosquitto.port, "vskd/test/status"))["state"] == "stopped"
-        # The outbox was closed in order: another may have it.
-        again = Journal(Keeper(path, bounds), max_pending=100)
-        await again.open()
-        await again.close()
-    finally:
-        classifier.gate.set()
-
-
-async def test_a_stop_in_the_middle_of_a_reload_ends_what_the_reload_begins(mosquitto, model):
-    loaded = bundle.load(model)
-    classifier = Hanging(loaded)
-    served = served_by(classifier, loaded, port=mosquitto.port)
-    endless = Replay(recording="demo", speed=1.0, repeat=True)
-    messages = recording.read(recording.resolve(endless.recording))
-    after = replace(served._exchange.equipment, replays=((endless, messages),))
+    served = served_by(classifier, loaded, port=port, **options)
     stop = asyncio.Event()
     classifier.gate.clear()
     try:
         async with (
             asyncio.timeout(60),
             asyncio.TaskGroup() as tasks,
-            Observer(mosquitto.port, "vskd/test/status") as watch,
+            Observer(port, "vskd/test/status") as watch,
         ):
             tasks.create_task(served.run(stop))
             await watch.next()
             for payload in day(seconds=8):
                 await watch.publish("imu/left/samples", payload)
             assert await asyncio.to_thread(classifier.asked.wait, 30)
-            tasks.create_task(served._exchange.to(after))
-            # It waits for the model now.
-            await asyncio.sleep(0)
-            stop.set()
-            classifier.gate.set()
+            yield served, classifier.gate, stop, tasks
     finally:
         classifier.gate.set()
+
+
+async def test_a_model_that_hangs_keeps_no_stop_waiting(mosquitto, model, tmp_path):
+    path, bounds = tmp_path / "outbox.sqlite3", Bounds(2**20, 3600.0, max_in_memory=100)
+    journal = Journal(Keeper(path, bounds), max_pending=100)
+    with capture_logs() as logs:
+        async with asked_in_vain(mosquitto.port, bundle.load(model), journal=journal) as (_, _, stop, _):
+            stop.set()
+    assert [line["event"] for line in logs if "model" in line["event"]] == [
+        "the model has not answered in time"
+    ]
+    assert logs[-1]["event"] == "stopped"
+    assert (await kept(mosquitto.port, "vskd/test/status"))["state"] == "stopped"
+    # The outbox was closed in order: another may have it.
+    again = Journal(Keeper(path, bounds), max_pending=100)
+    await again.open()
+    await again.close()
+
+
+async def test_a_stop_in_the_middle_of_a_reload_ends_what_the_reload_begins(mosquitto, model):
+    endless = Replay(recording="demo", speed=1.0, repeat=True)
+    messages = recording.read(recording.resolve(endless.recording))
+    async with asked_in_vain(mosquitto.port, bundle.load(model)) as (served, gate, stop, tasks):
+        after = replace(served._exchange.equipment, replays=((endless, messages),))
+        tasks.create_task(served._exchange.to(after))
+        # It waits for the model now.
+        await asyncio.sleep(0)
+        stop.set()
+        gate.set()
 
 
 async def test_nothing_begins_while_the_end_of_what_went_on_is_on_its_way(mosquitto, model):
