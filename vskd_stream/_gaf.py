@@ -147,11 +147,14 @@ def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
 
 
 # Fields are written for all axes by one call each: an array that is sliced for a call is counted up and down
-# by atomic instructions, which for a small image cost more than all the rest.
+# by atomic instructions, which for a small image cost more than all the rest. Both fields are
+# p_i x_j - q_i s_j: p and q are x and s for summation, s and x for difference.
 
 
 @jit_inner
-def _summation(
+def _field(
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
     x: NDArray[np.float32],
     s: NDArray[np.float32],
     stride: int,
@@ -162,74 +165,35 @@ def _summation(
     size = images.shape[3]
     for axis in range(AXES):
         start = axis * stride
+        of_p, of_q = p[start : start + size], q[start : start + size]
         of_x, of_s = x[start : start + size], s[start : start + size]
         for i in range(size):
-            xi, si = of_x[i], of_s[i]
+            pi, qi = of_p[i], of_q[i]
             row = images[b, channel + axis, i]
             for j in range(size):
-                row[j] = xi * of_x[j] - si * of_s[j]
+                row[j] = pi * of_x[j] - qi * of_s[j]
 
 
 @jit_inner
-def _difference(
+def _band(
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
     x: NDArray[np.float32],
     s: NDArray[np.float32],
     stride: int,
     images: NDArray[np.float32],
     b: int,
-    channel: int,
-) -> None:
-    size = images.shape[3]
-    for axis in range(AXES):
-        start = axis * stride
-        of_x, of_s = x[start : start + size], s[start : start + size]
-        for i in range(size):
-            xi, si = of_x[i], of_s[i]
-            row = images[b, channel + axis, i]
-            for j in range(size):
-                row[j] = si * of_x[j] - xi * of_s[j]
-
-
-@jit_inner
-def _summation_band(
-    x: NDArray[np.float32],
-    s: NDArray[np.float32],
-    stride: int,
-    images: NDArray[np.float32],
-    b: int,
-    channel: int,
 ) -> None:
     lags, width = images.shape[2], images.shape[3]
     for axis in range(AXES):
         start = axis * stride
-        now_x, now_s = x[start : start + width], s[start : start + width]
+        of_p, of_q = p[start : start + width], q[start : start + width]
         for k in range(lags):
             later = start + k + 1
             later_x, later_s = x[later : later + width], s[later : later + width]
-            row = images[b, channel + axis, k]
+            row = images[b, axis, k]
             for t in range(width):
-                row[t] = now_x[t] * later_x[t] - now_s[t] * later_s[t]
-
-
-@jit_inner
-def _difference_band(
-    x: NDArray[np.float32],
-    s: NDArray[np.float32],
-    stride: int,
-    images: NDArray[np.float32],
-    b: int,
-    channel: int,
-) -> None:
-    lags, width = images.shape[2], images.shape[3]
-    for axis in range(AXES):
-        start = axis * stride
-        now_x, now_s = x[start : start + width], s[start : start + width]
-        for k in range(lags):
-            later = start + k + 1
-            later_x, later_s = x[later : later + width], s[later : later + width]
-            row = images[b, channel + axis, k]
-            for t in range(width):
-                row[t] = now_s[t] * later_x[t] - now_x[t] * later_s[t]
+                row[t] = of_p[t] * later_x[t] - of_q[t] * later_s[t]
 
 
 @jit_inner
@@ -320,15 +284,15 @@ def _encode(
             _logistic(x, s)
         if lags == WHOLE:
             if method != DIFFERENCE:
-                _summation(x, s, stride, images, b, 0)
+                _field(x, s, x, s, stride, images, b, 0)
             if method != SUMMATION:
-                _difference(x, s, stride, images, b, AXES if method == BOTH else 0)
+                _field(s, x, x, s, stride, images, b, AXES if method == BOTH else 0)
         elif method == BOTH:
             _both_bands(x, s, stride, images, b)
         elif method == SUMMATION:
-            _summation_band(x, s, stride, images, b, 0)
+            _band(x, s, x, s, stride, images, b)
         else:
-            _difference_band(x, s, stride, images, b, 0)
+            _band(s, x, x, s, stride, images, b)
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
