@@ -186,40 +186,30 @@ def _band(
 ) -> None:
     lags, width = images.shape[2], images.shape[3]
     for axis in range(AXES):
-        start = axis * stride
-        of_p, of_q = p[start : start + width], q[start : start + width]
+        of_axis = slice(axis * stride, axis * stride + width + lags)
+        of_p, of_q, of_x, of_s = p[of_axis], q[of_axis], x[of_axis], s[of_axis]
+        image = images[b, axis]
         for k in range(lags):
-            later = start + k + 1
-            later_x, later_s = x[later : later + width], s[later : later + width]
-            row = images[b, axis, k]
             for t in range(width):
-                row[t] = of_p[t] * later_x[t] - of_q[t] * later_s[t]
+                image[k, t] = of_p[t] * of_x[t + k + 1] - of_q[t] * of_s[t + k + 1]
 
 
 @jit_inner
 def _both_bands(
     x: NDArray[np.float32], s: NDArray[np.float32], stride: int, images: NDArray[np.float32], b: int
 ) -> None:
-    """Summation and difference in one pass, two lags at a time: reading costs more than computing."""
+    """Summation and difference in one pass: reading costs more than computing."""
     lags, width = images.shape[2], images.shape[3]
     for axis in range(AXES):
-        start = axis * stride
-        now_x, now_s = x[start : start + width], s[start : start + width]
-        # The last of an odd number of lags is written twice.
-        for k in range(0, lags, 2):
-            other = min(k + 1, lags - 1)
-            one, two = start + k + 1, start + other + 1
-            x1, s1 = x[one : one + width], s[one : one + width]
-            x2, s2 = x[two : two + width], s[two : two + width]
-            above1, below1 = images[b, axis, k], images[b, AXES + axis, k]
-            above2, below2 = images[b, axis, other], images[b, AXES + axis, other]
+        of_axis = slice(axis * stride, axis * stride + width + lags)
+        of_x, of_s = x[of_axis], s[of_axis]
+        above, below = images[b, axis], images[b, AXES + axis]
+        for k in range(lags):
             for t in range(width):
                 # All is read before anything is written, so that it is read once.
-                xt, st, x1t, s1t, x2t, s2t = now_x[t], now_s[t], x1[t], s1[t], x2[t], s2[t]
-                above1[t] = xt * x1t - st * s1t
-                below1[t] = st * x1t - xt * s1t
-                above2[t] = xt * x2t - st * s2t
-                below2[t] = st * x2t - xt * s2t
+                now_x, now_s, later_x, later_s = of_x[t], of_s[t], of_x[t + k + 1], of_s[t + k + 1]
+                above[k, t] = now_x * later_x - now_s * later_s
+                below[k, t] = now_s * later_x - now_x * later_s
 
 
 @jit_inner
