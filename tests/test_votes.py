@@ -114,6 +114,17 @@ def test_a_device_that_has_been_still_for_long_is_not_worn_from_when_it_began_to
     assert labels(voter, SIT, first=80 + 1220, unrest_g=STILL) == ["sit"]
 
 
+@pytest.mark.parametrize("smoothing", ["mean", "path"])
+def test_what_a_device_looked_like_that_was_not_worn_speaks_for_nothing_once_it_is(smoothing: str) -> None:
+    voter = make_voter(
+        smoothing=smoothing, smoothing_windows=8, change_cost=15.0, not_worn={"below_g": 0.013, "for_s": 60.0}
+    )
+    votes(voter, *[SIT] * 121, unrest_g=STILL)
+    picked_up = 80 + 1210
+    (vote,) = votes(voter, WALK, first=picked_up, unrest_g=WORN)
+    assert (vote.label, vote.since) == ("walk", picked_up)
+
+
 def test_a_manifest_that_does_not_say_how_knows_no_device_that_is_not_worn() -> None:
     assert set(labels(make_voter(), *[SIT] * 300, unrest_g=0.0)) == {"sit"}
 

@@ -1,7 +1,8 @@
 """Scores → votes: which label a window speaks for, judged together with the windows before it.
 
 A vote is a function of the last ``smoothing_windows`` windows alone, so whoever starts later soon
-votes the same. (How long a device has been still is the one exception, and bounded as well.)
+votes the same. (How long a device has been still is the one exception, and bounded as well: what a
+device looked like that was not worn speaks for nothing that is done once it is.)
 """
 
 from __future__ import annotations
@@ -104,6 +105,12 @@ class Voter:
         self, probabilities: Sequence[float] | NDArray[np.float32], *, centre: int, unrest_g: float = math.inf
     ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
+        if unrest_g >= self._still_g:
+            if self._judged_centres and self._unworn_from(self._judged_centres[-1]) is not None:
+                self.reset()
+            self._still_from = None
+        elif self._still_from is None:
+            self._still_from = centre
         row = np.asarray(probabilities, np.float32)
         slot = self._pushed % len(self._centres)
         self._probabilities[slot] = row
@@ -112,17 +119,18 @@ class Voter:
         self._judged_centres.append(centre)
         judged = self._judged_windows()
         best = self._mean() if self._decision.smoothing == "mean" else self._path(judged)
-        if unrest_g >= self._still_g:
-            self._still_from = None
-        elif self._still_from is None:
-            self._still_from = centre
-        if self._still_from is not None and centre - self._still_from >= self._still_for:
-            return Vote(NOT_WORN, best.probability, self._still_from)
+        if (unworn_from := self._unworn_from(centre)) is not None:
+            return Vote(NOT_WORN, best.probability, unworn_from)
         label = self._labels[best.label]
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
         if not best.is_ahead or is_unlikely or label in self._silenced:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
         return Vote(label, best.probability, best.since, coarse=self._coarse(judged))
+
+    def _unworn_from(self, centre: int) -> int | None:
+        """Since when the device has lain about, if it has at ``centre`` and for as long as that takes."""
+        still_from = self._still_from
+        return None if still_from is None or centre - still_from < self._still_for else still_from
 
     def _coarse(self, judged: int) -> str:
         """The coarse label of which the last windows are sure enough, together; else ``unknown``."""

@@ -204,6 +204,7 @@ def _within(stretch: Stretch, rules: Rules) -> list[Told]:
 
 def vote(steps: list[Step], rules: Rules) -> Voted:
     """Vote of the last step, from it and the steps before it."""
+    steps = _since_worn(steps, rules)
     centres = [step.end - rules.window // 2 for step in steps]
     recent = steps[-rules.decision.smoothing_windows :]
     if rules.decision.smoothing == "mean":
@@ -230,6 +231,19 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
     likely = not is_judged or probability >= rules.decision.unknown_below[label]
     sure = enough and likely and label not in rules.silenced
     return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1])
+
+
+def _since_worn(steps: list[Step], rules: Rules) -> list[Step]:
+    """The steps from where a device that was not worn last moved again, if it ever was; else all of them."""
+    from_here, still_from = 0, None
+    for i, step in enumerate(steps):
+        if step.unrest_g >= rules.still_g:
+            if still_from is not None and steps[i - 1].end - steps[still_from].end >= rules.still_for:
+                from_here = i
+            still_from = None
+        elif still_from is None:
+            still_from = i
+    return steps[from_here:]
 
 
 def _run(votes: list[Voted]) -> int:
