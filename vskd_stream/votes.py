@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vskd_stream import _votes
 from vskd_stream.manifest import NOT_WORN, UNKNOWN, Decision
 
-LEAST_PROBABILITY = 1e-3
+LEAST_PROBABILITY = 1e-4
 """Less is counted as this: no single window is so sure that it could outvote a dozen others."""
 
 
