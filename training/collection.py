@@ -1,7 +1,4 @@
-"""Which recordings are learned from: one data set with its own labels, or several that share a taxonomy.
-
-Whoever is heard in the shipped demo recording is in none of them.
-"""
+"""Which recordings are learned from: one data set with its own labels, or several that share a taxonomy."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from training import demo, taxonomy
+from training import taxonomy
 from training.datasets import Recording, Source, dsads, geotec, mex, spar, wisdm
 from training.documents import Frozen
 
@@ -31,14 +28,10 @@ class Loader:
     load: Callable[[Path], list[Recording]]
 
 
-def _without_the_demo(place: Path) -> list[Recording]:
-    return [recording for recording in geotec.load(place) if recording.subject != demo.SUBJECT]
-
-
 LOADERS: dict[Kind, Loader] = {
     "wisdm": Loader(wisdm.SOURCE, wisdm.load),
     "dsads": Loader(dsads.SOURCE, dsads.load),
-    "geotec": Loader(geotec.SOURCE, _without_the_demo),
+    "geotec": Loader(geotec.SOURCE, geotec.load),
     "mex": Loader(mex.SOURCE, mex.load),
     "spar": Loader(spar.SOURCE, spar.load),
 }

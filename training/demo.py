@@ -1,7 +1,8 @@
-"""The shipped demo recording: one person of GeoTec sp-sw-har, as a watch would have sent what was measured.
+"""The shipped demo recording: a few minutes of one person of WISDM, as a watch would have sent them.
 
-Nothing is stitched or smoothed: all executions in their order, with the pauses between them, every
-sample at the time that its stamp says. Only the accelerometer is kept, in whole mg.
+The data set has three minutes of each activity, on a time line of its own: here pieces of them follow one
+another, with one silence. Nothing is smoothed or resampled: every sample is as far from the one before as
+its stamp says, in whole mg.
 """
 
 from __future__ import annotations
@@ -10,72 +11,122 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from training.datasets import geotec
+from training.datasets import DatasetError, wisdm
 from vskd_stream.errors import VskdError
 from vskd_stream.recording import Header, Message, write
 
-ARCHIVE = "geotec-watch.tar.xz"
-SUBJECT = "s16"
-"""Shortest pauses of all 23 people, ten executions, seated at both ends of each."""
+ARCHIVE = "wisdm-watch-accel.npz"
+SUBJECT = "1602"
+"""The first of those whom no shipped model learned from, and who chose none of its thresholds."""
 TOPIC = "imu/demo-watch/samples"
-BATCH_SAMPLES = 52
+PIECES = (
+    ("sitting", 40.0),
+    ("typing", 40.0),
+    ("drinking", 40.0),
+    ("walking", 50.0),
+    ("stairs", 40.0),
+    (None, 20.0),
+    ("brushing_teeth", 40.0),
+    ("folding_clothes", 40.0),
+    ("jogging", 40.0),
+)
+"""Activities and for how many seconds; None: the watch is silent."""
+FROM_S = 30.0
+"""Where in its recording a piece begins: there the activity is well under way."""
+BATCH_SAMPLES = 10
 """Half a second: what a watch gathers before it wakes its radio."""
 TRANSPORT_S = 0.02
 """From a batch's last sample to its arrival; the data set cannot tell, so it is the same for all."""
+BEGIN = datetime(2026, 1, 1, 8, tzinfo=UTC)
+"""The data set knows no time of day."""
 
 CHANGES = (
-    f"Changes: the watch's recordings of subject {SUBJECT} only; accelerometer only, in whole mg instead "
-    "of m/s2; times from the first sample on, samples of one and the same millisecond spread evenly within "
-    f"it; batches of {BATCH_SAMPLES} samples as MessagePack, each arriving {TRANSPORT_S * 1e3:.0f} ms after "
-    "its last sample; labels in a file of their own."
+    f"Changes: parts of the watch's recordings of subject {SUBJECT} only, one after another; accelerometer "
+    "only, in whole mg instead of m/s2; times from the first sample on; batches of "
+    f"{BATCH_SAMPLES} samples as MessagePack, each arriving {TRANSPORT_S * 1e3:.0f} ms after its last "
+    "sample; labels in a file of their own."
 )
 
 
-def messages(executions: Sequence[geotec.Execution]) -> Iterator[Message]:
-    """The executions as batches of the native format; stream time starts with the first sample."""
-    start_ms = int(executions[0].t_ms[0])
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A stretch of one activity."""
+
+    label: str
+    t_s: NDArray[np.float64]
+    """(n,) seconds since the recording's first sample."""
+    acc_g: NDArray[np.float32]
+    """(n, 3) acceleration in g, gravity included."""
+
+
+def pieces(place: Path) -> list[Piece]:
+    """What the recording is made of.
+
+    Raises:
+        DatasetError: The data set is missing or damaged, or lacks any of this.
+    """
+    recordings = [each for each in wisdm.load(place) if each.subject == SUBJECT]
+    period_s = 1.0 / wisdm.SAMPLING_RATE_HZ
+    now_s = 0.0
+    found = []
+    for name, length_s in PIECES:
+        if name is None:
+            now_s += length_s
+            continue
+        for each in recordings:
+            t_s = each.t_s - each.t_s[0] - FROM_S
+            if wisdm.SOURCE.labels[each.label] == name and t_s[-1] >= length_s:
+                break
+        else:
+            raise DatasetError(place, f"subject {SUBJECT} has no {FROM_S + length_s:g} s of {name}")
+        start, end = np.searchsorted(t_s, (0.0, length_s))
+        stamps_s = (now_s + t_s[start:end] - t_s[start]).round(6)
+        found.append(Piece(name, stamps_s, each.acc_g[start:end]))
+        now_s = float(stamps_s[-1]) + period_s
+    return found
+
+
+def messages(played: Sequence[Piece]) -> Iterator[Message]:
+    """The pieces as batches of the native format; stream time starts with the first sample."""
     sequence = 0
-    for execution in executions:
-        t_s = _t_s(execution, start_ms)
-        acc_mg = np.rint(execution.acc_g.astype(np.float64) * 1e3).astype(np.int64)
-        for first in range(0, len(t_s), BATCH_SAMPLES):
-            last = min(first + BATCH_SAMPLES, len(t_s)) - 1
-            batch = {
+    for piece in played:
+        acc_mg = np.rint(piece.acc_g.astype(np.float64) * 1e3).astype(np.int64)
+        for first in range(0, len(piece.t_s), BATCH_SAMPLES):
+            batch = slice(first, first + BATCH_SAMPLES)
+            times_s = piece.t_s[batch].tolist()
+            payload = {
                 "schema": 1,
                 "sequence": sequence,
-                "sampling_rate_hz": geotec.SAMPLING_RATE_HZ,
+                "sampling_rate_hz": wisdm.SAMPLING_RATE_HZ,
                 "epoch": "device",
-                "times_s": t_s[first : last + 1],
+                "times_s": times_s,
                 "unit": "mg",
-                "acc": acc_mg[first : last + 1].tolist(),
+                "acc": acc_mg[batch].tolist(),
             }
-            arrival_s = round(int(execution.t_ms[last]) / 1e3 + TRANSPORT_S, 3)
-            yield Message(arrival_s, TOPIC, msgspec.msgpack.encode(batch))
+            arrival_s = round(BEGIN.timestamp() + times_s[-1] + TRANSPORT_S, 3)
+            yield Message(arrival_s, TOPIC, msgspec.msgpack.encode(payload))
             sequence += 1
 
 
-def labels(executions: Sequence[geotec.Execution]) -> dict[str, Any]:
-    """What the person did when: runs of equal labels, in seconds of stream time."""
-    start_ms = int(executions[0].t_ms[0])
-    found = []
-    for execution in executions:
-        t_s = _t_s(execution, start_ms)
-        for start, end, label in geotec.segments(execution):
-            # Both ends are samples that carry the label.
-            segment = {"start_s": t_s[start], "end_s": t_s[end - 1], "label": geotec.LABELS[label]}
-            found.append(segment)
+def labels(played: Sequence[Piece]) -> dict[str, Any]:
+    """What the person did when, in seconds of stream time; both ends are samples that carry the label."""
     return {
-        "attribution": geotec.ATTRIBUTION,
-        "licence": geotec.LICENCE,
-        "labels": list(geotec.LABELS),
-        "segments": found,
+        "attribution": wisdm.CITATION,
+        "licence": wisdm.SOURCE.licence,
+        "labels": sorted({piece.label for piece in played}),
+        "segments": [
+            {"start_s": float(piece.t_s[0]), "end_s": float(piece.t_s[-1]), "label": piece.label}
+            for piece in played
+        ],
     }
 
 
@@ -85,29 +136,28 @@ def build(place: Path, out: Path) -> None:
     Raises:
         VskdError: The data set is missing or damaged, or ``out`` cannot be written.
     """
-    executions = geotec.executions(place, only={SUBJECT})
+    played = pieces(place)
     header = Header(
-        created=datetime.fromtimestamp(int(executions[0].t_ms[0]) // 1000, UTC),
+        created=BEGIN,
         tool="training.demo",
-        attribution=geotec.ATTRIBUTION,
-        licence=geotec.LICENCE,
+        attribution=wisdm.CITATION,
+        licence=wisdm.SOURCE.licence,
         notes=CHANGES,
     )
-    write(out, header, messages(executions))
-    text = json.dumps(labels(executions), indent=1) + "\n"
+    write(out, header, messages(played))
+    text = json.dumps(labels(played), indent=1) + "\n"
     out.with_suffix(".labels.json").write_text(text, encoding="utf-8")
 
 
 def find(data: Path) -> Path:
     """The data set in a folder of data sets, or ``data`` itself."""
-    archive = data / ARCHIVE
-    return archive if archive.exists() else data
+    return data / ARCHIVE if data.is_dir() else data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from a command line; 0, or 1 and one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="training.demo", description="Make the shipped demo recording.")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds GeoTec sp-sw-har")
+    parser.add_argument("--data", type=Path, required=True, help=f"{ARCHIVE}, or the folder that holds it")
     parser.add_argument("--out", type=Path, required=True, help="recording to write, *.vskdrec")
     options = parser.parse_args(arguments)
     try:
@@ -116,10 +166,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-def _t_s(execution: geotec.Execution, start_ms: int) -> list[float]:
-    return [round(t_ms / 1e3, 6) for t_ms in geotec.spread_ms(execution.t_ms - start_ms).tolist()]
 
 
 if __name__ == "__main__":

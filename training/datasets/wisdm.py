@@ -42,13 +42,16 @@ _LABEL_OF_LETTER = {
     "R": "clapping",
     "S": "folding_clothes",
 }
+CITATION = (
+    "Weiss, G. M. (2019). WISDM Smartphone and Smartwatch Activity and Biometrics Dataset. "
+    "UCI Machine Learning Repository. https://doi.org/10.24432/C5HK59"
+)
 SOURCE = Source(
     name="WISDM Smartphone and Smartwatch Activity and Biometrics Dataset: watch accelerometer",
     licence="CC BY 4.0",
     attribution=(
-        "Weiss, G. M. (2019). WISDM Smartphone and Smartwatch Activity and Biometrics Dataset. "
-        "UCI Machine Learning Repository. https://doi.org/10.24432/C5HK59. Changes: only the watch's "
-        "accelerometer was used; converted to g, resampled to a regular grid and cut into windows."
+        f"{CITATION}. Changes: only the watch's accelerometer was used; converted to g, resampled to a "
+        "regular grid and cut into windows."
     ),
     labels=tuple(_LABEL_OF_LETTER.values()),
     limits=(

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import demo
 from training.datasets import DatasetError, geotec
-from vskd_stream import recording
-from vskd_stream.decode import decode
 
 HEAD = "x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label\n"
 START_MS = 1_657_539_356_236
@@ -150,67 +145,3 @@ def test_an_archive_with_a_huge_member_is_refused_unread(folder: Path, tmp_path:
         tar.addfile(member, io.BytesIO(bytes(member.size)))
     with pytest.raises(DatasetError, match="another data set"):
         geotec.executions(path)
-
-
-def test_the_demo_is_what_the_watch_measured(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "demo.vskdrec"
-    assert demo.main(["--data", str(folder), "--out", str(out)]) == 0
-    source = recording.read(out)
-    assert "Matey-Sanz" in source.header.attribution
-    assert source.header.licence == "CC BY 4.0"
-    messages = list(source)
-    batches = [msgspec.msgpack.decode(message.payload) for message in messages]
-    assert [len(batch["acc"]) for batch in batches] == [5, 52, 52, 16]
-    assert [batch["sequence"] for batch in batches] == [0, 1, 2, 3]
-    assert batches[0]["times_s"] == [0.0, 0.009, 0.019, 0.0195, 0.029]
-    assert batches[1]["times_s"][0] == 20.0
-    assert batches[0]["acc"][0] == [1000, 0, -500]
-    assert messages[0].arrival_s == START_MS / 1e3 + 0.029 + demo.TRANSPORT_S
-    assert json.loads(out.with_suffix(".labels.json").read_text())["segments"] == [
-        {"start_s": 0.0, "end_s": 0.029, "label": "seated"},
-        {"start_s": 20.0, "end_s": 20.69, "label": "walking"},
-        {"start_s": 20.7, "end_s": 21.19, "label": "turning"},
-    ]
-
-
-def test_the_demo_is_the_same_bytes_whenever_it_is_made(folder: Path, archive: Path, tmp_path: Path) -> None:
-    for place, name in ((folder, "a"), (archive, "b")):
-        demo.build(place, tmp_path / f"{name}.vskdrec")
-    assert (tmp_path / "a.vskdrec").read_bytes() == (tmp_path / "b.vskdrec").read_bytes()
-    assert (tmp_path / "a.labels.json").read_bytes() == (tmp_path / "b.labels.json").read_bytes()
-
-
-def test_making_the_demo_without_the_data_is_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert demo.main(["--data", str(tmp_path / "none"), "--out", str(tmp_path / "a.vskdrec")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_the_shipped_demo_decodes_to_one_stream_of_a_persons_acceleration() -> None:
-    path = recording.resolve("demo")
-    assert path.stat().st_size < 250 * 2**10
-    previous_s = -1.0
-    for sequence, message in enumerate(recording.read(path)):
-        (samples,) = decode(message.payload, format="auto", device="demo-watch", sampling_rate_hz=None)
-        assert samples.sequence == sequence
-        assert samples.sampling_rate_hz == 104.0
-        assert samples.epoch == "device"
-        assert previous_s < samples.t_s[0]
-        assert len(samples) <= demo.BATCH_SAMPLES
-        assert 0.5 < np.median(np.linalg.norm(samples.acc_g, axis=1)) < 1.5
-        previous_s = float(samples.t_s[-1])
-    segments = json.loads(path.with_suffix(".labels.json").read_text())["segments"]
-    assert {segment["label"] for segment in segments} == set(geotec.LABELS)
-    assert segments[-1]["end_s"] == previous_s
-    assert all(a["end_s"] < b["start_s"] for a, b in pairwise(segments))
-
-
-def test_the_shipped_demo_is_what_the_data_set_makes(shared_data: Path, tmp_path: Path) -> None:
-    if not (shared_data / demo.ARCHIVE).exists():
-        pytest.skip(f"{demo.ARCHIVE} is not among the data sets")
-    out = tmp_path / "demo.vskdrec"
-    demo.build(demo.find(shared_data), out)
-    shipped = recording.resolve("demo")
-    assert out.read_bytes() == shipped.read_bytes()
-    assert out.with_suffix(".labels.json").read_bytes() == shipped.with_suffix(".labels.json").read_bytes()

@@ -185,7 +185,7 @@ def test_the_whole_study_runs_on_made_up_data(
 def test_the_shipped_recording_is_played_with_a_decision(tmp_path: Path) -> None:
     bundle = load(tiny_bundle(tmp_path / "tiny.onnx"))
     found = smoothing.played_demo(bundle, Classifier(bundle), bundle.manifest.decision)
-    assert found["segments"] == 83
+    assert found["segments"] == 8
     assert found["no_data"] == 10
     assert 1 <= found["activities"] + found["unknown"] <= 83
 
