@@ -34,11 +34,13 @@ class Activity:
 
 
 ACTIVITIES = (
-    Activity("lying", "still", "Lying on the back or a side, arms at rest."),
-    Activity("sitting", "still", "Sitting, hands at rest or nearly so."),
+    Activity("resting", "still", "Sitting or lying, arms at rest or nearly so, whatever the legs do."),
     Activity("standing", "still", "Standing on the spot, also in a lift that moves, arms hanging."),
     Activity(
-        "walking", "walking", "Walking, outdoors, indoors or on a treadmill of any slope, turns included."
+        "walking",
+        "walking",
+        "Walking, outdoors, indoors or on a treadmill of any slope, turns included, and the second in which "
+        "one gets up before or sits down after.",
     ),
     Activity("running", "running", "Jogging or running, also on a treadmill."),
     Activity("stairs", "stairs", "Going up or down stairs, also with the short landings between flights."),
@@ -78,7 +80,7 @@ MEANING: MappingProxyType[str, MappingProxyType[str, str | None]] = MappingProxy
                 "walking": "walking",
                 "jogging": "running",
                 "stairs": "stairs",
-                "sitting": "sitting",
+                "sitting": "resting",
                 "standing": "standing",
                 "typing": "typing",
                 "brushing_teeth": "brushing_teeth",
@@ -97,10 +99,10 @@ MEANING: MappingProxyType[str, MappingProxyType[str, str | None]] = MappingProxy
         ),
         "dsads": MappingProxyType(
             {
-                "sitting": "sitting",
+                "sitting": "resting",
                 "standing": "standing",
-                "lying_on_back": "lying",
-                "lying_on_side": "lying",
+                "lying_on_back": "resting",
+                "lying_on_side": "resting",
                 "ascending_stairs": "stairs",
                 "descending_stairs": "stairs",
                 "standing_in_elevator": "standing",
@@ -120,19 +122,21 @@ MEANING: MappingProxyType[str, MappingProxyType[str, str | None]] = MappingProxy
         ),
         "geotec": MappingProxyType(
             {
-                "seated": "sitting",
-                "standing_up": None,  # over in 1.2 s: no window holds it alone
+                "seated": "resting",
+                # Over in 1.2 s, and here how a walk begins and ends.
+                "standing_up": "walking",
                 "walking": "walking",
                 "turning": "walking",
-                "sitting_down": None,  # as standing up
+                "sitting_down": "walking",
             }
         ),
         "mex": MappingProxyType(
             {
-                "knee_rolling": None,  # the arm rests: to a wrist this is lying
-                "bridging": None,
-                "pelvic_tilt": None,
-                "bilateral_clam": None,
+                # Lying, and the arm rests.
+                "knee_rolling": "resting",
+                "bridging": "resting",
+                "pelvic_tilt": "resting",
+                "bilateral_clam": "resting",
                 "repeated_extension_in_lying": "floor_exercise",
                 "prone_punches": "floor_exercise",
                 "superman": "floor_exercise",

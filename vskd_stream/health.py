@@ -42,11 +42,11 @@ MATURE_S = 10.0
 
 LIMITS: dict[Reason, tuple[float, float, float, float]] = {
     # The part of the samples that never came. A hole costs every window that would lie across it, so with
-    # windows of 5 s and batches of 0.5 s a loss of 1 % (one batch a minute) hides a tenth of the time, and
-    # one of 20 % leaves hardly a window whole: a grade above "unusable" would be a promise nobody keeps.
+    # windows of 10 s and batches of 0.5 s a loss of 1 % (one batch a minute) hides a sixth of the time, and
+    # one of 20 % leaves no window whole: a grade above "unusable" would be a promise nobody keeps.
     "loss": (0.001, 0.01, 0.05, 0.2),
-    # Breaks in the minute that no window crosses. Ten leave stretches of 6 s, hardly longer than a window.
-    "gaps": (0, 1, 3, 10),
+    # Breaks in the minute that no window crosses. Five leave stretches of 10 s, no longer than a window.
+    "gaps": (0, 1, 3, 5),
     # How far the rate of what was not lost is from the stated one, as a part of it. All frequencies of a
     # movement are read wrong by as much: people's own paces differ by about 10 %, and at 25 % a walk is
     # someone else's jog. What the arrivals' jitter alone could explain is taken off before.

@@ -40,7 +40,9 @@ SOURCE = Source(
         "regular grid and cut into windows."
     ),
     labels=LABELS,
-    limits=("- Getting up and sitting down take a second or two, less than a window: they are not told.",),
+    limits=(
+        "- Getting up and sitting down take a second or two, less than a window: they are not told apart.",
+    ),
 )
 
 _HOW_TO_GET_IT = (
