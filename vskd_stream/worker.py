@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -81,6 +82,8 @@ class Worker:
         self._entries: deque[_Entry] = deque()
         self._waiting: dict[Pipeline, deque[_Entry]] = {}
         self._windows = 0
+        self._has_given_way = False
+        """Since the load was looked at last."""
         self._batch: NDArray[np.float32] | None = None
         self._draining = False
         self._wake = asyncio.Event()
@@ -198,7 +201,7 @@ class Worker:
             if len(own) > 1
             else next(entry for entry in self._entries if entry.window is not None and not entry.gave_way)
         )
-        oldest.gave_way = True
+        oldest.gave_way = self._has_given_way = True
         self._forget(oldest)
         while self._entries and self._entries[0].gave_way:
             self._entries.popleft()
@@ -214,5 +217,8 @@ class Worker:
 
     def _look(self, now_s: float) -> None:
         oldest_s = now_s - self._entries[0].since_s if self._entries else 0.0
+        if self._has_given_way:
+            # However short the others wait: the bound keeps the queue short, at the cost of windows.
+            oldest_s, self._has_given_way = math.inf, False
         if self._load.look(now_s, oldest_s=oldest_s):
             self._on_widening(self._load.widening)

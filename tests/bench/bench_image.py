@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.timing import Candidate, interleaved_us
+from vskd_stream.bundle import load, shipped
 from vskd_stream.image import AXES, ImageSpec, encode, encode_batch
 
 SIZE = 64
 WINDOW_SAMPLES = 128
 BATCH = 16
+
+_SHIPPED = load(shipped("wrist")).manifest
 
 SPECS = {
     "": ImageSpec(size=SIZE),
@@ -21,11 +24,8 @@ SPECS = {
     "both_": ImageSpec(size=SIZE, method="both"),
     "fixed_": ImageSpec(size=SIZE, scaling="fixed", range_g=1.5),
     "both_fixed_": ImageSpec(size=SIZE, method="both", scaling="fixed", range_g=1.5),
-    "band_": ImageSpec(size=100, lags=16, method="both", scaling="logistic", range_g=1.5),
+    "band_": _SHIPPED.image,
 }
-_BAND_SAMPLES = 100
-"""The shipped models keep every sample of theirs."""
-
 
 _COPIED = ("", "both_", "band_")
 
@@ -43,15 +43,15 @@ def run() -> dict[str, float]:
     from pyts.image import GramianAngularField
 
     rng = np.random.default_rng(0)
-    windows = rng.normal(size=(BATCH, AXES, WINDOW_SAMPLES)).astype(np.float32)
-    pyts = GramianAngularField(image_size=SIZE).fit(windows[0])
-    candidates: dict[str, Candidate] = {"pyts_us": lambda: pyts.transform(windows[0])}
+    window = rng.normal(size=(AXES, WINDOW_SAMPLES)).astype(np.float32)
+    pyts = GramianAngularField(image_size=SIZE).fit(window)
+    candidates: dict[str, Candidate] = {"pyts_us": lambda: pyts.transform(window)}
     for name, spec in SPECS.items():
-        samples = _BAND_SAMPLES if spec.lags else WINDOW_SAMPLES
-        seen = np.ascontiguousarray(windows[:, :, :samples])
+        samples = _SHIPPED.window_samples if spec is _SHIPPED.image else WINDOW_SAMPLES
+        windows = rng.normal(size=(BATCH, AXES, samples)).astype(np.float32)
         images = np.empty((BATCH, *spec.shape), np.float32)
-        candidates[f"image_{name}us"] = _encoding(seen[0].copy(), spec, images[0].copy())
-        candidates[f"image_{name}batch_us"] = _batch_encoding(seen, spec, images)
+        candidates[f"image_{name}us"] = _encoding(windows[0].copy(), spec, images[0].copy())
+        candidates[f"image_{name}batch_us"] = _batch_encoding(windows, spec, images)
         if name in _COPIED:
             candidates[f"copy_{name}us"] = _copying(images[0])
             candidates[f"copy_{name}batch_us"] = _copying(images)

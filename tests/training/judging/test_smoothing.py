@@ -186,8 +186,8 @@ def test_the_shipped_recording_is_played_with_a_decision(tmp_path: Path) -> None
     bundle = load(tiny_bundle(tmp_path / "tiny.onnx"))
     found = smoothing.played_demo(bundle, Classifier(bundle), bundle.manifest.decision)
     assert found["segments"] == 8
-    assert found["no_data"] == 10
-    assert 1 <= found["activities"] + found["unknown"] <= 83
+    assert found["no_data"] == 2
+    assert found["activities"] + found["unknown"] >= 1
 
 
 def test_a_study_that_lacks_its_data_says_one_sentence(
