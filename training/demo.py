@@ -120,7 +120,7 @@ def messages(played: Sequence[Piece]) -> Iterator[Message]:
 def labels(played: Sequence[Piece]) -> dict[str, Any]:
     """What the person did when, in seconds of stream time; both ends are samples that carry the label."""
     return {
-        "attribution": wisdm.CITATION,
+        "attribution": wisdm.ATTRIBUTION,
         "licence": wisdm.SOURCE.licence,
         "labels": sorted({piece.label for piece in played}),
         "segments": [
@@ -140,7 +140,7 @@ def build(place: Path, out: Path) -> None:
     header = Header(
         created=BEGIN,
         tool="training.demo",
-        attribution=wisdm.CITATION,
+        attribution=wisdm.ATTRIBUTION,
         licence=wisdm.SOURCE.licence,
         notes=CHANGES,
     )

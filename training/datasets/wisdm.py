@@ -42,7 +42,7 @@ _LABEL_OF_LETTER = {
     "R": "clapping",
     "S": "folding_clothes",
 }
-CITATION = (
+ATTRIBUTION = (
     "Weiss, G. M. (2019). WISDM Smartphone and Smartwatch Activity and Biometrics Dataset. "
     "UCI Machine Learning Repository. https://doi.org/10.24432/C5HK59"
 )
@@ -50,7 +50,7 @@ SOURCE = Source(
     name="WISDM Smartphone and Smartwatch Activity and Biometrics Dataset: watch accelerometer",
     licence="CC BY 4.0",
     attribution=(
-        f"{CITATION}. Changes: only the watch's accelerometer was used; converted to g, resampled to a "
+        f"{ATTRIBUTION}. Changes: only the watch's accelerometer was used; converted to g, resampled to a "
         "regular grid and cut into windows."
     ),
     labels=tuple(_LABEL_OF_LETTER.values()),
