@@ -62,3 +62,14 @@ def test_it_is_as_narrow_as_ever_within_five_seconds_of_the_load_going():
         now_s = offered(load, rate_hz=100, from_s=now_s, seconds=0.25)
         load.look(now_s, oldest_s=0.0)
     assert now_s - gone_s <= 5.0
+
+
+@pytest.mark.parametrize(("rate_hz", "widening"), [(900, 1), (1100, 2)])
+def test_windows_that_gave_way_widen_the_hop_where_more_is_asked_than_can_be_done(rate_hz, widening):
+    load = Load(max_widening=4)
+    load.measure(0.032, windows=32)
+    now_s = offered(load, rate_hz=rate_hz, from_s=0.0)
+    for _ in range(2):
+        load.look(now_s, oldest_s=0.0, gave_way=True)
+        now_s += 1.0
+    assert load.widening == widening

@@ -221,24 +221,3 @@ async def test_a_widened_hop_takes_the_windows_at_its_multiples_and_names_the_ot
         running.cancel()
     assert out == [1000, 1004]
     assert skipped == [(i, "hop_widened") for i in (1001, 1002, 1003, 1005, 1006, 1007)]
-
-
-async def test_where_windows_give_way_the_hop_is_widened_however_short_they_wait():
-    skipped: list[str] = []
-    told: list[int] = []
-    worker = worker_of(
-        Model(),
-        deliver=lambda _job, _p: None,
-        on_skip=lambda _job, reason: skipped.append(reason),
-        on_widening=told.append,
-        max_widening=4,
-        max_queued=8,
-        monotonic_s=Clock(),
-    )
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(worker.run())
-        for i in range(9):
-            worker.submit(window(i))
-        await worker.drain()
-        running.cancel()
-    assert (skipped, told) == (["overload"], [2])

@@ -61,11 +61,16 @@ class Load:
         """Windows a second that are wanted, as counted lately."""
         return self._rate_hz
 
-    def look(self, now_s: float, *, oldest_s: float) -> bool:
-        """Widen or narrow, seeing how long the oldest window waits; whether anything changed."""
+    def look(self, now_s: float, *, oldest_s: float, gave_way: bool = False) -> bool:
+        """Widen or narrow, seeing how long the oldest window waits; whether anything changed.
+
+        ``gave_way``: whether windows had to since the last look. Where the queue is short for what a window
+        costs, nothing ever waits for long; but one burst that did not fit is no reason either.
+        """
         if now_s - self._changed_s < _PATIENCE_S:
             return False
-        if oldest_s > LATE_S and 2 * self.widening <= self._max_widening:
+        is_too_much = gave_way and self._rate_hz * self._cost_s / self.widening > 1.0
+        if (oldest_s > LATE_S or is_too_much) and 2 * self.widening <= self._max_widening:
             self.widening *= 2
         elif (
             self.widening > 1

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -217,8 +216,6 @@ class Worker:
 
     def _look(self, now_s: float) -> None:
         oldest_s = now_s - self._entries[0].since_s if self._entries else 0.0
-        if self._has_given_way:
-            # However short the others wait: the bound keeps the queue short, at the cost of windows.
-            oldest_s, self._has_given_way = math.inf, False
-        if self._load.look(now_s, oldest_s=oldest_s):
+        gave_way, self._has_given_way = self._has_given_way, False
+        if self._load.look(now_s, oldest_s=oldest_s, gave_way=gave_way):
             self._on_widening(self._load.widening)
