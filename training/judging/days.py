@@ -1,8 +1,8 @@
 """Whole days through the daemon's own pipeline: recordings stitched into what a gateway receives, and judged.
 
 A day is one person's recorded activities in pieces of random order, with pauses in which the watch is
-silent, and one stretch in which it lies on a table. GeoTec's executions are played as they were recorded,
-with the getting up and sitting down between activities, about which nothing is demanded.
+silent, and one stretch in which it lies on a table. GeoTec's executions are played as they were recorded;
+about what no label stands for nothing is demanded.
 """
 
 from __future__ import annotations
