@@ -187,7 +187,7 @@ def test_the_shipped_recording_is_played_with_a_decision(tmp_path: Path) -> None
     found = smoothing.played_demo(bundle, Classifier(bundle), bundle.manifest.decision)
     assert found["segments"] == 8
     assert found["no_data"] == 2
-    assert found["activities"] + found["unknown"] >= 1
+    assert 1 <= found["activities"] + found["unknown"] <= 40
 
 
 def test_a_study_that_lacks_its_data_says_one_sentence(
