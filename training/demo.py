@@ -11,16 +11,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from training.datasets import DatasetError, wisdm
+from training.datasets import DatasetError, Recording, wisdm
 from vskd_stream.errors import VskdError
 from vskd_stream.recording import Header, Message, write
 
@@ -57,19 +56,8 @@ CHANGES = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """A stretch of one activity."""
-
-    label: str
-    t_s: NDArray[np.float64]
-    """(n,) seconds since the recording's first sample."""
-    acc_g: NDArray[np.float32]
-    """(n, 3) acceleration in g, gravity included."""
-
-
-def pieces(place: Path) -> list[Piece]:
-    """What the recording is made of.
+def pieces(place: Path) -> list[Recording]:
+    """What the recording is made of; times are since its first sample.
 
     Raises:
         DatasetError: The data set is missing or damaged, or lacks any of this.
@@ -84,18 +72,18 @@ def pieces(place: Path) -> list[Piece]:
             continue
         for each in recordings:
             t_s = each.t_s - each.t_s[0] - FROM_S
-            if wisdm.SOURCE.labels[each.label] == name and t_s[-1] >= length_s:
+            if _name(each) == name and t_s[-1] >= length_s:
                 break
         else:
             raise DatasetError(place, f"subject {SUBJECT} has no {FROM_S + length_s:g} s of {name}")
         start, end = np.searchsorted(t_s, (0.0, length_s))
         stamps_s = (now_s + t_s[start:end] - t_s[start]).round(6)
-        found.append(Piece(name, stamps_s, each.acc_g[start:end]))
+        found.append(replace(each, t_s=stamps_s, acc_g=each.acc_g[start:end]))
         now_s = float(stamps_s[-1]) + period_s
     return found
 
 
-def messages(played: Sequence[Piece]) -> Iterator[Message]:
+def messages(played: Sequence[Recording]) -> Iterator[Message]:
     """The pieces as batches of the native format; stream time starts with the first sample."""
     sequence = 0
     for piece in played:
@@ -117,14 +105,14 @@ def messages(played: Sequence[Piece]) -> Iterator[Message]:
             sequence += 1
 
 
-def labels(played: Sequence[Piece]) -> dict[str, Any]:
+def labels(played: Sequence[Recording]) -> dict[str, Any]:
     """What the person did when, in seconds of stream time; both ends are samples that carry the label."""
     return {
         "attribution": wisdm.ATTRIBUTION,
         "licence": wisdm.SOURCE.licence,
-        "labels": sorted({piece.label for piece in played}),
+        "labels": sorted({_name(piece) for piece in played}),
         "segments": [
-            {"start_s": float(piece.t_s[0]), "end_s": float(piece.t_s[-1]), "label": piece.label}
+            {"start_s": float(piece.t_s[0]), "end_s": float(piece.t_s[-1]), "label": _name(piece)}
             for piece in played
         ],
     }
@@ -166,6 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _name(recording: Recording) -> str:
+    return wisdm.SOURCE.labels[recording.label]
 
 
 if __name__ == "__main__":
