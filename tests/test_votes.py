@@ -29,7 +29,7 @@ def make_voter(silenced: Collection[str] = (), **changes: Any) -> Voter:
         "unknown_below": dict.fromkeys(LABELS, 0.5),
     }
     decision = Decision.model_validate(rules | changes)
-    return Voter(decision, labels=LABELS, sampling_rate_hz=20.0, silenced=silenced)
+    return Voter(decision, labels=LABELS, sampling_rate_hz=20.0, window_samples=160, silenced=silenced)
 
 
 def votes(voter: Voter, *rows: list[float], unrest_g: float = math.inf, first: int = 80) -> list[Vote]:
@@ -110,8 +110,11 @@ def test_a_device_that_has_been_still_for_long_is_not_worn_from_when_it_began_to
     assert set(labels(voter, *[SIT] * 120, unrest_g=STILL)) == {"sit"}
     (vote,) = votes(voter, SIT, first=80 + 1200, unrest_g=STILL)
     assert (vote.label, vote.since) == ("not_worn", 80)
-    assert labels(voter, SIT, first=80 + 1210, unrest_g=WORN) == ["sit"]
-    assert labels(voter, SIT, first=80 + 1220, unrest_g=STILL) == ["sit"]
+    # Windows that hold some of that say nothing else; those behind it do.
+    last = 80 + 1200
+    assert labels(voter, *[SIT] * 15, first=last + 10, unrest_g=WORN) == ["not_worn"] * 15
+    assert labels(voter, SIT, first=last + 160, unrest_g=WORN) == ["sit"]
+    assert labels(voter, SIT, first=last + 170, unrest_g=STILL) == ["sit"]
 
 
 @pytest.mark.parametrize("smoothing", ["mean", "path"])
@@ -120,9 +123,10 @@ def test_what_a_device_looked_like_that_was_not_worn_speaks_for_nothing_once_it_
         smoothing=smoothing, smoothing_windows=8, change_cost=15.0, not_worn={"below_g": 0.013, "for_s": 60.0}
     )
     votes(voter, *[SIT] * 121, unrest_g=STILL)
-    picked_up = 80 + 1210
-    (vote,) = votes(voter, WALK, first=picked_up, unrest_g=WORN)
-    assert (vote.label, vote.since) == ("walk", picked_up)
+    last = 80 + 1200
+    assert set(labels(voter, *[SIT] * 15, first=last + 10, unrest_g=WORN)) == {"not_worn"}
+    (vote,) = votes(voter, WALK, first=last + 160, unrest_g=WORN)
+    assert (vote.label, vote.since) == ("walk", last + 160)
 
 
 def test_a_manifest_that_does_not_say_how_knows_no_device_that_is_not_worn() -> None:

@@ -228,6 +228,7 @@ class Decider:
             self._manifest.decision,
             labels=self._manifest.labels,
             sampling_rate_hz=self._rate_hz,
+            window_samples=self._window,
             silenced=self._preferences.silenced,
         )
 

@@ -1,8 +1,8 @@
 """Scores → votes: which label a window speaks for, judged together with the windows before it.
 
 A vote is a function of the last ``smoothing_windows`` windows alone, so whoever starts later soon
-votes the same. (How long a device has been still is the one exception, and bounded as well: what a
-device looked like that was not worn speaks for nothing that is done once it is.)
+votes the same. (How long a device has been still is the one exception, and bounded as well: windows
+that hold some of a time in which the device was not worn speak for nothing that is done once it is.)
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ class _Best(NamedTuple):
     """Whether its threshold counts already."""
 
 
+class _Lain(NamedTuple):
+    """A time in which the device was not worn."""
+
+    since: int
+    until: int
+    """Centre of the first window that holds nothing of it."""
+
+
 class Voter:
     """One device's votes; calls come in stream order, ``reset`` wherever the stream breaks."""
 
@@ -67,6 +75,7 @@ class Voter:
         *,
         labels: Sequence[str],
         sampling_rate_hz: float,
+        window_samples: int,
         silenced: Collection[str] = (),
     ) -> None:
         """Silenced labels are voted for as ``unknown``, as if the model were not sure."""
@@ -93,25 +102,27 @@ class Voter:
             ],
             np.int64,
         )
+        self._window = window_samples
         self._still_from: int | None = None
+        self._lain: _Lain | None = None
+        self._latest = 0
+        """Centre of the window before, once there was one."""
 
     def reset(self) -> None:
         """Forget the windows so far."""
         self._judged_centres.clear()
         self._pushed = 0
-        self._still_from = None
+        self._still_from = self._lain = None
 
     def push(
         self, probabilities: Sequence[float] | NDArray[np.float32], *, centre: int, unrest_g: float = math.inf
     ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
-        if unrest_g >= self._still_g:
-            if self._judged_centres and self._unworn_from(self._judged_centres[-1]) is not None:
-                self.reset()
-            self._still_from = None
-        elif self._still_from is None:
-            self._still_from = centre
         row = np.asarray(probabilities, np.float32)
+        if self._lain is None or centre >= self._lain.until:
+            self._watch(centre, is_still=unrest_g < self._still_g)
+        if self._lain is not None and centre < self._lain.until:
+            return Vote(NOT_WORN, float(row.max()), self._lain.since)
         slot = self._pushed % len(self._centres)
         self._probabilities[slot] = row
         self._centres[slot] = centre
@@ -126,6 +137,18 @@ class Voter:
         if not best.is_ahead or is_unlikely or label in self._silenced:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
         return Vote(label, best.probability, best.since, coarse=self._coarse(judged))
+
+    def _watch(self, centre: int, *, is_still: bool) -> None:
+        """See whether the device lies about, and from when on windows hold nothing of that any more."""
+        if not is_still:
+            since, until = self._unworn_from(self._latest), self._latest + self._window
+            if since is not None:
+                self.reset()
+                self._lain = _Lain(since, until)
+            self._still_from = None
+        elif self._still_from is None:
+            self._still_from = centre
+        self._latest = centre
 
     def _unworn_from(self, centre: int) -> int | None:
         """Since when the device has lain about, if it has at ``centre`` and for as long as that takes."""

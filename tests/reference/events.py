@@ -204,7 +204,9 @@ def _within(stretch: Stretch, rules: Rules) -> list[Told]:
 
 def vote(steps: list[Step], rules: Rules) -> Voted:
     """Vote of the last step, from it and the steps before it."""
-    steps = _since_worn(steps, rules)
+    steps, unworn = _since_worn(steps, rules)
+    if not steps:
+        return unworn
     centres = [step.end - rules.window // 2 for step in steps]
     recent = steps[-rules.decision.smoothing_windows :]
     if rules.decision.smoothing == "mean":
@@ -233,17 +235,25 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
     return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1])
 
 
-def _since_worn(steps: list[Step], rules: Rules) -> list[Step]:
-    """The steps from where a device that was not worn last moved again, if it ever was; else all of them."""
-    from_here, still_from = 0, None
+def _since_worn(steps: list[Step], rules: Rules) -> tuple[list[Step], Voted]:
+    """The steps that hold nothing of a time in which the device was not worn, from the last such time on.
+
+    If there was none, all of them; and what the last step votes for, if it is not among them.
+    """
+    from_here, still_from, since = -math.inf, None, 0
     for i, step in enumerate(steps):
+        if step.end < from_here:
+            continue
         if step.unrest_g >= rules.still_g:
-            if still_from is not None and steps[i - 1].end - steps[still_from].end >= rules.still_for:
-                from_here = i
+            last = steps[i - 1].end
+            if still_from is not None and last - steps[still_from].end >= rules.still_for:
+                from_here, since = last + rules.window, steps[still_from].end - rules.window // 2
             still_from = None
         elif still_from is None:
             still_from = i
-    return steps[from_here:]
+    centre = steps[-1].end - rules.window // 2
+    unworn = Voted(centre, NOT_WORN, max(steps[-1].probabilities), since)
+    return [step for step in steps if step.end >= from_here], unworn
 
 
 def _run(votes: list[Voted]) -> int:

@@ -65,7 +65,7 @@ def vote(predictions: Predictions, decision: Decision, labels: Sequence[str], *,
     for rows in predictions.probabilities:
         voters = [
             # One sample a window: then its number is its place on the grid.
-            Voter(each, labels=labels, sampling_rate_hz=1.0 / hop_s)
+            Voter(each, labels=labels, sampling_rate_hz=1.0 / hop_s, window_samples=1)
             for each in (decision.model_copy(update=lenient), decision)
         ]
         for i, row in enumerate(rows.tolist()):

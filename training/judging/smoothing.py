@@ -100,7 +100,12 @@ class Study:
             for start, end, _ in stream.segments:
                 begins = stream.ends - self._manifest.window_samples
                 rows = stream.probabilities[(begins >= start) & (stream.ends <= end)]
-                voter = Voter(decision, labels=labels, sampling_rate_hz=rate_hz)
+                voter = Voter(
+                    decision,
+                    labels=labels,
+                    sampling_rate_hz=rate_hz,
+                    window_samples=self._manifest.window_samples,
+                )
                 for i, row in enumerate(rows if way.smooth is None else way.smooth(rows)):
                     vote = voter.push(row.tolist(), centre=i * self._manifest.hop_samples)
                     if vote.label != UNKNOWN:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+MORE_LIKELY_THAN_NOT = 0.5
+"""No threshold is higher: those few who validate may all do something more plainly than others do it."""
+
 _COLDEST, _HOTTEST = 0.05, 20.0
 _SECTIONS = 60
 
@@ -51,7 +54,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def unknown_below(
     won: NDArray[np.int64], probabilities: NDArray[np.floating], labels: Sequence[str], *, share: float
 ) -> dict[str, float]:
-    """Per label, the threshold under which at most ``share`` of the windows it wins fall.
+    """Per label, the threshold under which at most ``share`` of the windows it wins fall; one half at most.
 
     Args:
         won: (w,) winning labels of windows of known activities, at least one, as the events smooth them.
@@ -60,11 +63,9 @@ def unknown_below(
         share: Part of the windows that may become unknown, of each winning label.
     """
     # A label that never wins here has shown nothing of its own: it takes what holds for all.
-    overall = _lower_quantile(probabilities, share)
-    return {
-        label: _lower_quantile(probabilities[won == i], share) if (won == i).any() else overall
-        for i, label in enumerate(labels)
-    }
+    own = (probabilities[won == i] for i in range(len(labels)))
+    found = [_lower_quantile(each if len(each) else probabilities, share) for each in own]
+    return {label: min(each, MORE_LIKELY_THAN_NOT) for label, each in zip(labels, found, strict=True)}
 
 
 def coarse_unknown_below(
