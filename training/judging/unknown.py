@@ -105,13 +105,15 @@ def _told(
     """Figures of what a bundle's probabilities sum to, and of its votes."""
     bundle = load(path)
     manifest = bundle.manifest
+    # A label that does not lead by the margin yet is not unknown: what was told before stays told.
+    decision = manifest.decision.model_copy(update={"margin": 0.0})
     classifier = Classifier(bundle, threads=experiment.fit.threads)
     sides = [predict(classifier.classify, cut(each, experiment.signal)) for each in (known, strangers)]
     # Of a bundle that knows no strangers all sums are 1, and this tells that: 0.5.
     sums = [np.concatenate(each.probabilities).sum(1).round(6).astype(np.float64) for each in sides]
     figures = _judged(*sums)
     for name, each in zip(("known", "strangers"), sides, strict=True):
-        votes = vote(each, manifest.decision, manifest.labels, hop_s=experiment.signal.hop_s)
+        votes = vote(each, decision, manifest.labels, hop_s=experiment.signal.hop_s)
         figures[f"{name} told as unknown"] = float(1.0 - votes.sure.mean())
     return figures
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MORE_LIKELY_THAN_NOT = 0.5
+MOST = 0.33
 """No threshold is higher: those few who validate may all do something more plainly than others do it."""
 
 _COLDEST, _HOTTEST = 0.05, 20.0
@@ -54,7 +54,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def unknown_below(
     won: NDArray[np.int64], probabilities: NDArray[np.floating], labels: Sequence[str], *, share: float
 ) -> dict[str, float]:
-    """Per label, the threshold under which at most ``share`` of the windows it wins fall; one half at most.
+    """Per label, the threshold under which at most ``share`` of the windows it wins fall; ``MOST`` at most.
 
     Args:
         won: (w,) winning labels of windows of known activities, at least one, as the events smooth them.
@@ -65,7 +65,7 @@ def unknown_below(
     # A label that never wins here has shown nothing of its own: it takes what holds for all.
     own = (probabilities[won == i] for i in range(len(labels)))
     found = [_lower_quantile(each if len(each) else probabilities, share) for each in own]
-    return {label: min(each, MORE_LIKELY_THAN_NOT) for label, each in zip(labels, found, strict=True)}
+    return {label: min(each, MOST) for label, each in zip(labels, found, strict=True)}
 
 
 def coarse_unknown_below(

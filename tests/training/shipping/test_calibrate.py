@@ -42,15 +42,15 @@ def test_no_more_than_the_share_of_known_windows_becomes_unknown(
 
 
 def test_a_label_that_never_wins_takes_the_threshold_of_all() -> None:
-    won, probabilities = np.array([0, 0, 1]), np.array([0.3, 0.9, 0.4], np.float32)
+    won, probabilities = np.array([0, 0, 1]), np.array([0.3, 0.9, 0.2], np.float32)
     thresholds = unknown_below(won, probabilities, LABELS, share=0.0)
-    assert thresholds == {"a": 0.3, "b": pytest.approx(0.4, abs=1e-3), "c": 0.3}
+    assert thresholds == {"a": 0.3, "b": pytest.approx(0.2, abs=1e-3), "c": 0.2}
 
 
-def test_what_is_more_likely_than_not_is_never_unknown() -> None:
-    won, probabilities = np.array([0, 0, 1, 1]), np.array([0.98, 0.99, 0.4, 0.9], np.float32)
+def test_no_threshold_asks_for_more_than_the_most() -> None:
+    won, probabilities = np.array([0, 0, 1, 1]), np.array([0.98, 0.99, 0.3, 0.9], np.float32)
     thresholds = unknown_below(won, probabilities, LABELS, share=0.0)
-    assert thresholds == {"a": 0.5, "b": pytest.approx(0.4, abs=1e-3), "c": pytest.approx(0.4, abs=1e-3)}
+    assert thresholds == {"a": 0.33, "b": pytest.approx(0.3, abs=1e-3), "c": pytest.approx(0.3, abs=1e-3)}
 
 
 def test_a_coarse_threshold_lets_through_no_more_errors_than_allowed() -> None:
