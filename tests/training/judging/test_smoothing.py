@@ -20,6 +20,7 @@ from training.judging.behaviour import Behaviour, behaviour
 from training.judging.smoothing import Study, choose
 from training.judging.streams import Stream, score, stitch
 from training.judging.ways import Way, forward, mean_of, median_of
+from training.shipping.calibrate import MOST
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
 from vskd_stream.events import Decider
@@ -150,7 +151,7 @@ def test_thresholds_are_chosen_as_the_export_chooses_them() -> None:
     validation = [stream((0, 400), (1, 400), sure=0.75)]
     study = Study(manifest(), unknown_share=0.0, validation=validation)
     decision = study.decided(Way("mean", {}, {"smoothing_windows": 3}))
-    assert decision.unknown_below == pytest.approx({"still": 0.75, "moving": 0.75}, abs=1e-3)
+    assert decision.unknown_below == {"still": MOST, "moving": MOST}
     fixed = study.decided(Way("filter", {}, {}, mean_of(3), threshold=0.9))
     assert set(fixed.unknown_below.values()) == {0.9}
 
