@@ -105,8 +105,6 @@ class Voter:
         self._window = window_samples
         self._still_from: int | None = None
         self._lain: _Lain | None = None
-        self._latest = 0
-        """Centre of the window before, once there was one."""
 
     def reset(self) -> None:
         """Forget the windows so far."""
@@ -140,15 +138,16 @@ class Voter:
 
     def _watch(self, centre: int, *, is_still: bool) -> None:
         """See whether the device lies about, and from when on windows hold nothing of that any more."""
-        if not is_still:
-            since, until = self._unworn_from(self._latest), self._latest + self._window
-            if since is not None:
+        if is_still:
+            if self._still_from is None:
+                self._still_from = centre
+            return
+        if self._still_from is not None:
+            last = self._judged_centres[-1]
+            if (since := self._unworn_from(last)) is not None:
                 self.reset()
-                self._lain = _Lain(since, until)
-            self._still_from = None
-        elif self._still_from is None:
-            self._still_from = centre
-        self._latest = centre
+                self._lain = _Lain(since, last + self._window)
+        self._still_from = None
 
     def _unworn_from(self, centre: int) -> int | None:
         """Since when the device has lain about, if it has at ``centre`` and for as long as that takes."""
