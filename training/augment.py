@@ -35,6 +35,8 @@ class Augmentation(BaseModel):
     vigour: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda vigour: vigour == 0.0)
     """Standard deviation of the logarithm by which movement is stronger or weaker: what a window's
     acceleration differs from its mean by, while gravity stays what it is."""
+    waver: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda waver: waver == 0.0)
+    """The same along the window: a movement grows and fades, as a walk does towards a turn or a door."""
     speed: float = Field(ge=0.0, le=0.5)
     """Standard deviation of the logarithm of the speed, for the window as a whole and along it."""
     noise_g: float = Field(ge=0.0, le=1.0)
@@ -81,8 +83,9 @@ def augment(
     turned = np.einsum("bij,bnj->bin", _rotations(batch, how.rotation_deg, rng), windows)
     turned *= np.exp(how.scale * rng.standard_normal((batch, 1, 1)))
     if how.vigour > 0.0:
-        mean = turned.mean(axis=2, keepdims=True)
-        turned = mean + np.exp(how.vigour * rng.standard_normal((batch, 1, 1))) * (turned - mean)
+        turned = _stronger(turned, how.vigour * rng.standard_normal((batch, 1, 1)))
+    if how.waver > 0.0:
+        turned = _stronger(turned, _along(how.waver * rng.standard_normal((batch, _KNOTS)), n)[:, np.newaxis])
     if how.mirror > 0.0:
         turned = np.where(_some(rng, batch, how.mirror), mirrored(turned), turned)
     if how.upside_down > 0.0:
@@ -189,11 +192,8 @@ def _warp(
     bound = _STEEPEST * deviation
     overall = np.clip(deviation * rng.standard_normal((batch, 1)), -bound, bound)
     knots = np.clip(deviation * rng.standard_normal((batch, _KNOTS)), -bound, bound)
-    at = np.linspace(0.0, _KNOTS - 1.0, n - 1)
-    left = np.minimum(at.astype(np.int64), _KNOTS - 2)
-    along = knots[:, left] * (1.0 - (at - left)) + knots[:, left + 1] * (at - left)
     position = np.zeros((batch, n))
-    np.cumsum(np.exp(overall + along), axis=1, out=position[:, 1:])
+    np.cumsum(np.exp(overall + _along(knots, n - 1)), axis=1, out=position[:, 1:])
     last = available[:, np.newaxis] - 1.0
     position *= np.minimum(1.0, last / position[:, -1:])
     position += rng.random((batch, 1)) * (last - position[:, -1:])
@@ -202,6 +202,21 @@ def _warp(
     row = np.arange(batch)[:, np.newaxis]
     warped: NDArray[np.float64] = segments[row, low] * (1.0 - part) + segments[row, low + 1] * part
     return warped
+
+
+def _along(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """(b, n) straight lines through (b, ``_KNOTS``) values, evenly apart."""
+    at = np.linspace(0.0, _KNOTS - 1.0, n)
+    left = np.minimum(at.astype(np.int64), _KNOTS - 2)
+    lines: NDArray[np.float64] = knots[:, left] * (1.0 - (at - left)) + knots[:, left + 1] * (at - left)
+    return lines
+
+
+def _stronger(windows: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(b, 3, n) windows whose movement is ``exp(log)`` times as strong, and whose gravity is the same."""
+    mean = windows.mean(axis=2, keepdims=True)
+    stronger: NDArray[np.float64] = mean + np.exp(log) * (windows - mean)
+    return stronger
 
 
 def _rotations(count: int, deviation_deg: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -48,6 +48,20 @@ def test_vigour_makes_a_movement_stronger_and_leaves_gravity_alone() -> None:
     assert np.log(ratio[:, 0]).std() == pytest.approx(0.3, rel=0.6)
 
 
+def test_a_wavering_movement_is_stronger_at_times_and_gravity_stays() -> None:
+    ramp = np.resize([1.0, -1.0], N).astype(np.float32)[:, np.newaxis]
+    still = np.array([0.6, 0.0, 0.8], np.float32)
+    there = np.broadcast_to(ramp * [1.0, 0.5, 0.0] + still, (200, N, 3)).astype(np.float32)
+    made = augment(there, N, NONE.model_copy(update={"waver": 0.3}), np.random.default_rng(1))
+    strength = np.abs(made - still[:, np.newaxis])
+    assert made[:, 2] == pytest.approx(np.full((200, N), 0.8), abs=1e-6)
+    assert strength[:, 0] == pytest.approx(2.0 * strength[:, 1], rel=1e-4)
+    logs = np.log(strength[:, 0])
+    assert logs[:, [0, -1]].std(axis=0) == pytest.approx([0.3, 0.3], rel=0.2)
+    assert np.abs(np.diff(logs, axis=1)).max() < 0.3
+    assert np.corrcoef(logs[:, 0], logs[:, -1])[0, 1] == pytest.approx(0.0, abs=0.2)
+
+
 def test_noise_has_the_given_strength() -> None:
     made = augment(
         segments(N, batch=200), N, NONE.model_copy(update={"noise_g": 0.2}), np.random.default_rng(1)
