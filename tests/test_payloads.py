@@ -239,7 +239,8 @@ def test_health_is_told_in_units_that_people_read() -> None:
     told = health(replace(measured, batches=1, drift_ppm=-12.6, hole_s=1.00049))
     assert (told["quality"], told["reasons"], told["loss_pct"]) == ("fair", ["loss"], 2.35)
     assert (told["residual_p95_ms"], told["rate_hz"], told["drift_ppm"]) == (45.6, 49.99, -13)
-    assert told["hole_s"] == 1.0
+    assert (told["hole_s"], told["turned_deg"]) == (1.0, None)
+    assert health(replace(measured, turned_deg=29.6))["turned_deg"] == 30
 
 
 def test_a_list_of_devices_is_a_valid_response() -> None:

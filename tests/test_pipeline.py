@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from tests.manifests import manifest
 from tests.streams import jittered_times
+from tests.walks import HANGING, RATE_HZ, about, walk
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
+from vskd_stream.manifest import Manifest
 from vskd_stream.pipeline import Pipeline
 from vskd_stream.samples import Gap, Samples
 from vskd_stream.window import Window
@@ -110,6 +112,57 @@ def test_the_moment_of_arrival_changes_nothing_but_the_clock():
         b = late.push(batch, arrival_s=NOW_S + batch.t_s[-1] + 5 + i % 3, classify=classify)
         assert a == b
     assert late.clock.offset_s == pytest.approx(early.clock.offset_s + 5, abs=0.1)
+
+
+def strapped_askew(worn: Pipeline, *, cuts=()) -> list[Window]:
+    """What a wearer's two minutes of walking are cut into, with a watch that is 30 degrees off."""
+    acc_g = np.ascontiguousarray(walk(about(1, 30.0) @ HANGING, samples=2400).T)
+    t_s = np.arange(len(acc_g)) / RATE_HZ
+    windows = []
+    for start, end in pairwise([0, *cuts, len(t_s)]):
+        if end > start:
+            batch = Samples("watch", t_s[start:end], acc_g[start:end], RATE_HZ)
+            cuts_made = worn.cut(batch, arrival_s=NOW_S)
+            windows += [cut.piece for cut in cuts_made if isinstance(cut.piece, Window)]
+    return windows
+
+
+def wrist(**changes) -> Manifest:
+    return manifest(window_samples=200, hop_samples=20, **changes)
+
+
+def piped(model: Manifest) -> Pipeline:
+    return Pipeline(
+        "watch", manifest=model, bundle_sha256="ab" * 32, reorder_horizon_s=2.0, no_data_after_s=10.0
+    )
+
+
+def test_a_watch_that_sits_askew_is_turned_back_if_the_model_says_how_an_arm_hangs():
+    turning, plain = piped(wrist(hanging=HANGING)), piped(wrist())
+    turned, raw = strapped_askew(turning), strapped_askew(plain)
+    assert plain.turned_deg is None
+    assert turning.turned_deg == pytest.approx(29.0, abs=1.0)
+    assert [window.end_sample for window in turned] == [window.end_sample for window in raw]
+    # A minute is learned from before anything is turned.
+    assert all(np.array_equal(a.acc_g, b.acc_g) for a, b in zip(turned[:50], raw[:50], strict=True))
+    gravity = turned[-1].acc_g.mean(axis=1)
+    assert gravity / np.linalg.norm(gravity) == pytest.approx(HANGING, abs=0.02)
+
+
+@given(cuts=st.lists(st.integers(0, 2400), max_size=20).map(sorted))
+@settings(max_examples=10, deadline=None)
+def test_windows_are_turned_alike_however_the_stream_is_cut(cuts):
+    whole, pieces = (strapped_askew(piped(wrist(hanging=HANGING)), cuts=where) for where in ((), cuts))
+    assert len(whole) == len(pieces)
+    assert all(np.array_equal(a.acc_g, b.acc_g) for a, b in zip(whole, pieces, strict=True))
+
+
+def test_another_model_of_the_same_wrist_goes_on_with_what_was_learned():
+    stream = piped(wrist(hanging=HANGING))
+    strapped_askew(stream)
+    for model, known in ((wrist(hanging=HANGING), True), (wrist(), False), (wrist(hanging=HANGING), False)):
+        stream = stream.under(model, bundle_sha256="cd" * 32, no_data_after_s=10.0)
+        assert (stream.turned_deg is not None) is known
 
 
 def test_a_hole_ends_what_went_on_and_no_window_spans_it():

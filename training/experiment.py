@@ -181,6 +181,9 @@ class Export(Frozen):
     familiar_windows: int | None = Field(default=None, ge=256, le=65_536)
     """Training windows that tell what is familiar (``training.shipping.strangers``); absent: the bundle takes
     every window for one of its labels'."""
+    hanging: str | None = None
+    """The label during which arms hang, walking: a watch that then shows gravity from elsewhere than those
+    who were learned from is turned back by the gateway; absent: no watch is."""
     max_int8_loss: float = Field(ge=0.0, le=1.0)
     """The int8 bundle is refused if its validation accuracy is lower than fp32's by more than this."""
 
@@ -207,6 +210,8 @@ class Exportable(Frozen):
         ):
             if strange := set(named).difference(self.labels):
                 raise ValueError(f"decisions.{name} names {sorted(strange)}, which the data set does not")
+        if self.export.hanging not in {None, *self.labels}:
+            raise ValueError(f"export.hanging names {self.export.hanging!r}, which the data set does not")
         return self
 
     @property

@@ -62,6 +62,9 @@ class TrialExperiment(Exportable):
             raise ValueError(f"method {self.method!r} needs a teacher: teacher: {{run: NAME}}")
         if self.how.asks_assistants and not self.assistants:
             raise ValueError(f"method {self.method!r} needs assistants: assistants: [METHOD@VARIANT-SEED]")
+        if self.export.familiar_windows or self.export.hanging:
+            # A trial is as long as a window, and is told when it is over.
+            raise ValueError("export.familiar_windows and export.hanging are of recordings, not of trials")
         if self.virtual and "skeleton" not in self.dataset.shows:
             raise ValueError(f"virtual trials are made from skeletons, which {self.dataset.kind} has not")
         return self

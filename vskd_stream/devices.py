@@ -135,7 +135,9 @@ class Devices:
         if pipeline is None:
             return None
         limits = self._limits.get(device, UNLIMITED)
-        return self._monitors[device].read(now_s, fit=pipeline.clock_fit, limits=limits)
+        return self._monitors[device].read(
+            now_s, fit=pipeline.clock_fit, limits=limits, turned_deg=pipeline.turned_deg
+        )
 
     def limit(self, device: str, limits: Limits) -> None:
         """Grade a device of the configuration by what it cannot do better."""

@@ -140,6 +140,9 @@ class Health:
     drift_ppm: float | None
     """By how much the device's clock is slow, or fast if negative; None until it can be told."""
     limits: Limits = UNLIMITED
+    turned_deg: float | None = None
+    """By what angle windows are turned back, because the watch sits askew; None until its wearer has walked
+    for a minute. It is no measure of quality: what is turned back is as good as what sits straight."""
 
 
 class HealthMonitor:
@@ -206,7 +209,14 @@ class HealthMonitor:
             self._newest_s = math.nan
         self._count(_health.GAPS, now_s, 1)
 
-    def read(self, now_s: float, *, fit: ClockFit | None, limits: Limits = UNLIMITED) -> Health:
+    def read(
+        self,
+        now_s: float,
+        *,
+        fit: ClockFit | None,
+        limits: Limits = UNLIMITED,
+        turned_deg: float | None = None,
+    ) -> Health:
         """Grade what was seen until ``now_s`` (UTC seconds), and how well the arrivals ``fit`` a clock."""
         counted, timed = _health.total(self._counts, self._times, self._turn_to(now_s))
         batches, samples, first_samples, duplicates, late, refused, gaps, windows, skipped, missing = (
@@ -259,6 +269,7 @@ class HealthMonitor:
             residual_p95_s=residual_p95_s,
             drift_ppm=drift_ppm,
             limits=limits,
+            turned_deg=turned_deg,
         )
 
     def _turn_to(self, at_s: float) -> float:

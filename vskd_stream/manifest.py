@@ -5,11 +5,13 @@ A configuration may name a bundle; it never overrides what stands here.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vskd_stream.image import ImageSpec
+from vskd_stream.mounting import STRIDE_S
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
@@ -20,6 +22,8 @@ SILENCED = "silenced"
 UNITS_SUSPECT = "units_suspect"
 STATES = (UNKNOWN, NO_DATA, GAP, NOT_WORN, SILENCED, UNITS_SUSPECT)
 """What may be told in a label's place when there is no label to tell; no model's label is one of these."""
+
+_ROUNDING = 1e-3
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -98,6 +102,9 @@ class Manifest(_Frozen):
     hop_samples: int = Field(ge=1, le=4096)
     max_gap_s: float = Field(gt=0.0, le=5.0)
     """A longer hole between two samples breaks the stream; a shorter one is interpolated."""
+    hanging: tuple[float, float, float] | None = None
+    """Where gravity points while a wearer's arm hangs, as a unit vector in the watch's axes; of x the sign
+    is the wrist's. A watch that shows another has its windows turned to it (``mounting``); None: never."""
     image: ImageSpec
     temperature: float = Field(ge=0.01, le=100.0)
     """The graph's logits are divided by this before the softmax (temperature scaling)."""
@@ -128,6 +135,13 @@ class Manifest(_Frozen):
             raise ValueError(f"decision.coarse_unknown_below names {sorted(strange)}, no coarse labels")
         if self.hop_samples > self.window_samples:
             raise ValueError("hop_samples exceeds window_samples: samples between would be lost")
+        if self.hanging is not None:
+            if abs(math.hypot(*self.hanging) - 1.0) > _ROUNDING:
+                raise ValueError(f"hanging has the length {math.hypot(*self.hanging):.3f}, not 1")
+            if self.window_s < 2 * STRIDE_S[1]:
+                raise ValueError(
+                    f"hanging needs windows of {2 * STRIDE_S[1]:g} s: two strides, to tell a walk"
+                )
         if self.image.size > self.window_samples:
             raise ValueError("image.size exceeds window_samples")
         return self

@@ -230,6 +230,7 @@ def health_facts(measured: Health) -> dict[str, Any]:
     """What was measured, as ``vskd.health/1`` tells it."""
     residual_s, drift_ppm = measured.residual_p95_s, measured.drift_ppm
     rates_hz = (measured.nominal_rate_hz, measured.rate_hz)
+    turned_deg = measured.turned_deg
     nominal_hz, rate_hz = (None if rate is None else round(rate, 2) for rate in rates_hz)
     return {
         "quality": measured.grade,
@@ -249,6 +250,7 @@ def health_facts(measured: Health) -> dict[str, Any]:
         "clock": measured.clock,
         "residual_p95_ms": None if residual_s is None else round(1000 * residual_s, 1),
         "drift_ppm": None if drift_ppm is None else round(drift_ppm),
+        "turned_deg": None if turned_deg is None else round(turned_deg),
         "timing": measured.limits.timing,
         "range_g": measured.limits.range_g,
         "note": measured.limits.note or None,

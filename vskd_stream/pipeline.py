@@ -22,6 +22,7 @@ from vskd_stream.events import ActivityEvent, Decider, StopReason
 from vskd_stream.ledger import Ledger
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.manifest import Manifest
+from vskd_stream.mounting import Mounting
 from vskd_stream.reorder import Reorderer
 from vskd_stream.resample import Resampler
 from vskd_stream.samples import Gap, GapReason, Samples
@@ -76,6 +77,8 @@ class Pipeline:
         self._reorderer = Reorderer(horizon_s=reorder_horizon_s, flow=self.ledger.samples)
         self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
         self._cutter = WindowCutter(window_samples=manifest.window_samples, hop_samples=manifest.hop_samples)
+        self._hanging = manifest.hanging
+        self._mounting = _mounting(manifest)
         self._decider = Decider(
             device, manifest=manifest, bundle_sha256=bundle_sha256, preferences=preferences
         )
@@ -139,6 +142,11 @@ class Pipeline:
     def clock_fit(self) -> ClockFit | None:
         """How well the arrivals lie on the clock's line; None while nothing has arrived."""
         return self._clock.fit
+
+    @property
+    def turned_deg(self) -> float | None:
+        """By what angle windows are turned back, because the watch sits askew; None while nobody knows."""
+        return None if self._mounting is None else self._mounting.turned_deg
 
     @property
     def finding(self) -> Finding | None:
@@ -209,6 +217,8 @@ class Pipeline:
         # What is wrong with the samples is news to the new decider.
         self._is_finding_told = False
         is_other_grid = grid != (self._rate_hz, self._max_gap_s)
+        if is_other_grid or self._hanging != manifest.hanging:
+            self._hanging, self._mounting = manifest.hanging, _mounting(manifest)
         if is_other_grid:
             self._resampler = Resampler(rate_hz=manifest.sampling_rate_hz, max_gap_s=manifest.max_gap_s)
             self._next_sample = None
@@ -282,7 +292,7 @@ class Pipeline:
             self._apply_verdicts(until_s=(window.end_sample - 1) / self._rate_hz)
         begin_s = (window.end_sample - self._window_samples) / self._rate_hz
         if self._finding is None and begin_s >= self._trusted_from_s:
-            return [window]
+            return [window if self._mounting is None else self._mounting.push(window)]
         self._counts["suspect_windows"] += 1
         self.ledger.windows.drop("suspect_windows", 1)
         if self._finding is None or self._is_finding_told:
@@ -313,3 +323,9 @@ class Pipeline:
 
     def _gap(self, reason: GapReason, start_s: float, end_s: float) -> Cut:
         return Cut(Gap(self.device, start_s, end_s, reason), self._clock.read())
+
+
+def _mounting(manifest: Manifest) -> Mounting | None:
+    if manifest.hanging is None:
+        return None
+    return Mounting(manifest.hanging, sampling_rate_hz=manifest.sampling_rate_hz)

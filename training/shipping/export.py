@@ -30,6 +30,7 @@ from training.shipping.bundling import write_bundle
 from training.shipping.calibrate import coarse_unknown_below, softmax, temperature, unknown_below
 from training.shipping.card import write_card
 from training.shipping.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
+from training.shipping.hanging import hanging
 from training.shipping.strangers import familiarity
 from training.shipping.trim import trimmed
 from training.student import Student
@@ -76,6 +77,8 @@ class Material:
     test: Sequence[Stretch]
     familiar: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
     """(w, 3, n) training windows as recorded and their (w,) labels; None: the bundle knows no strangers."""
+    hanging: tuple[float, float, float] | None = None
+    """The manifest's; None: no watch is turned back."""
 
 
 def material(experiment: Experiment, recordings: Sequence[Recording]) -> Material:
@@ -88,6 +91,11 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
         seed=experiment.seed,
         weights=experiment.dataset.weights,
     )
+    walked = [
+        recording
+        for recording in experiment.split.select(recordings, "train")
+        if experiment.labels[recording.label] == experiment.export.hanging
+    ]
     rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
     calibration, _ = supply.draw(rng, experiment.export.calibration_windows)
     familiar = experiment.export.familiar_windows
@@ -97,6 +105,7 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
         validation=cut(experiment.split.select(recordings, "validation"), experiment.signal),
         test=cut(experiment.split.select(recordings, "test"), experiment.signal),
         familiar=None if familiar is None else supply.draw(rng, familiar),
+        hanging=None if experiment.export.hanging is None else hanging(walked, experiment.signal),
     )
 
 
@@ -202,6 +211,7 @@ def _export(
             "name": experiment.name,
             "labels": experiment.labels,
             **experiment.signal.model_dump(),
+            "hanging": found.hanging,
             "image": experiment.image,
             "temperature": divisor,
             "decision": decision,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.manifests import manifest
+from tests.walks import HANGING, N, walk
 from training.datasets import Recording
-from training.judging.robustness import at_rate, changes, tilted
+from training.judging.robustness import at_rate, changes, settled, tilted
+from training.windows import Stretch
 
 T_S = np.arange(0, 20, 0.05)
 
@@ -30,6 +33,18 @@ def test_every_change_keeps_the_label_and_its_name_says_what_it_does() -> None:
 
 def test_a_turn_is_right_handed() -> None:
     np.testing.assert_allclose(tilted(2, 90.0) @ [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], atol=1e-12)
+
+
+def test_a_wearer_who_walked_has_all_windows_turned_back_and_nobody_else_has() -> None:
+    askew = tilted(1, 30.0).astype(np.float32)
+    walks = np.stack([askew @ walk(seed=seed) for seed in range(80)])
+    rests = np.zeros((3, 3, N), np.float32) + askew[:, 2:]
+    rested = Stretch("1", 0, np.ascontiguousarray(rests))
+    model = manifest(window_samples=N, hop_samples=20, hanging=HANGING)
+    made = settled([rested, Stretch("1", 1, walks), Stretch("2", 0, rested.windows)], model)
+    assert [(each.subject, each.label) for each in made] == [("1", 0), ("1", 1), ("2", 0)]
+    assert made[0].windows[:, :, 0] == pytest.approx(np.tile([0.0, 0.0, 1.0], (3, 1)), abs=0.15)
+    assert np.array_equal(made[2].windows, rested.windows)
 
 
 def test_another_rate_samples_the_same_movement_and_keeps_its_pauses() -> None:
