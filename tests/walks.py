@@ -14,12 +14,9 @@ HANGING = (0.96, -0.28, 0.0)
 
 def about(axis: int, degrees: float) -> NDArray[np.float64]:
     """(3, 3) turn about one axis of the watch."""
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    turn = np.eye(3)
-    turn[i, i] = turn[j, j] = np.cos(np.deg2rad(degrees))
-    turn[j, i] = np.sin(np.deg2rad(degrees))
-    turn[i, j] = -turn[j, i]
-    return turn
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    about_z = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    return np.roll(about_z, axis - 2, axis=(0, 1))
 
 
 def walk(
