@@ -66,9 +66,23 @@ def test_nothing_is_turned_before_a_minute_of_walking():
     assert walked([about(1, 30.0) @ HANGING] * 6).turned_deg is not None
 
 
-@pytest.mark.parametrize("worn", [HANGING, OTHER_WRIST])
-@pytest.mark.parametrize(("axis", "degrees"), [(1, 30.0), (1, -30.0), (2, 30.0), (2, -30.0)])
-def test_a_watch_that_sits_askew_is_turned_back_on_either_wrist(worn, axis, degrees):
+OTHER_WAY_ROUND = (-HANGING[0], -HANGING[1], HANGING[2])
+
+
+@pytest.mark.parametrize(
+    ("worn", "axis", "degrees"),
+    [
+        *[
+            (worn, 1, degrees)
+            for worn in (HANGING, OTHER_WRIST, OTHER_WAY_ROUND)
+            for degrees in (-30.0, 30.0)
+        ],
+        (HANGING, 2, -30.0),
+        (OTHER_WRIST, 2, 30.0),
+        (OTHER_WAY_ROUND, 2, -30.0),
+    ],
+)
+def test_a_watch_that_sits_askew_is_turned_back_on_either_wrist_and_either_way_round(worn, axis, degrees):
     askew = about(axis, degrees) @ worn
     mounting = walked([askew] * 10)
     away_deg = np.rad2deg(np.arccos(askew @ worn))
@@ -80,6 +94,13 @@ def test_a_watch_that_sits_askew_is_turned_back_on_either_wrist(worn, axis, degr
     # Turned, not bent: lengths are what they were.
     lengths = np.linalg.norm(walk(askew, seed=99), axis=0)
     assert np.linalg.norm(turned, axis=0) == pytest.approx(lengths, rel=1e-5)
+
+
+def test_a_watch_that_is_strapped_on_the_other_way_round_is_left_so():
+    mounting = walked([OTHER_WAY_ROUND] * 10)
+    assert mounting.turned_deg == 0.0
+    # About the axis through the face, a turn towards the other way round cannot be told from it.
+    assert walked([about(2, 30.0) @ HANGING] * 10).turned_deg == 0.0
 
 
 def test_people_who_differ_a_little_are_left_as_they_are():

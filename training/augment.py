@@ -89,7 +89,7 @@ def augment(
     if how.mirror > 0.0:
         turned = np.where(_some(rng, batch, how.mirror), mirrored(turned), turned)
     if how.upside_down > 0.0:
-        turned = np.where(_some(rng, batch, how.upside_down), turned * _HALF_TURN, turned)
+        turned = np.where(_some(rng, batch, how.upside_down), other_way_round(turned), turned)
     turned += how.noise_g * rng.standard_normal(turned.shape)
     if how.slower > 0.0 or how.jitter_samples > 0.0:
         turned = _resampled(turned, how, rng)
@@ -116,6 +116,12 @@ def mirrored(acc_g: NDArray[np.floating]) -> NDArray[np.floating]:
     """
     other: NDArray[np.floating] = acc_g * _OTHER_WRIST
     return other
+
+
+def other_way_round(acc_g: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same movement with the watch strapped on upside down: half a turn about z; (..., 3, n)."""
+    turned: NDArray[np.floating] = acc_g * _HALF_TURN
+    return turned
 
 
 _OTHER_WRIST = np.array([-1.0, 1.0, 1.0])[:, np.newaxis]

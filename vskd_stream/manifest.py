@@ -103,8 +103,9 @@ class Manifest(_Frozen):
     max_gap_s: float = Field(gt=0.0, le=5.0)
     """A longer hole between two samples breaks the stream; a shorter one is interpolated."""
     hanging: tuple[float, float, float] | None = None
-    """Where gravity points while a wearer's arm hangs, as a unit vector in the watch's axes; of x the sign
-    is the wrist's. A watch that shows another has its windows turned to it (``mounting``); None: never."""
+    """Where gravity points while a wearer's arm hangs, as a unit vector in the watch's axes; of x the sign is
+    the wrist's, of y which way round the watch is strapped on. A watch that shows another direction has its
+    windows turned to it (``mounting``); None: never."""
     image: ImageSpec
     temperature: float = Field(ge=0.01, le=100.0)
     """The graph's logits are divided by this before the softmax (temperature scaling)."""

@@ -5,12 +5,16 @@ of sensor, within 10 degrees of one direction, and for 43 within 20. A watch tha
 whose maker laid the axes otherwise, shows another direction, and a turn brings the two together. What this
 cannot see is a turn about the forearm itself.
 
+Of x the sign is the wrist's, and of y which way round the watch is strapped on: people wear it either way,
+and models know both. So a watch is turned to the nearest of four directions.
+
 Whether somebody walks is told by the length of the acceleration alone, which no turn changes; so the
 correction does not depend on the model, nor on itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -42,7 +46,7 @@ class Mounting:
     """One device's, learned from its own stream; what it says depends on nothing else."""
 
     def __init__(self, hanging: tuple[float, float, float], *, sampling_rate_hz: float) -> None:
-        """``hanging`` is a manifest's: where gravity points while an arm hangs, up to the sign of x."""
+        """``hanging`` is a manifest's, of one wrist and one way round."""
         self._hanging = np.array(hanging)
         self._rate_hz = sampling_rate_hz
         self._walks: deque[NDArray[np.float64]] = deque(maxlen=_WALKS)
@@ -67,7 +71,7 @@ class Mounting:
             return
         gravity = acc_g.mean(axis=1, dtype=np.float64)
         strength_g = float(np.linalg.norm(gravity))
-        if gravity @ _on_side_of(gravity, self._hanging) >= _HANGING * max(strength_g, _LEAST_GRAVITY_G):
+        if gravity @ self._nearest(gravity) >= _HANGING * max(strength_g, _LEAST_GRAVITY_G):
             gravity /= strength_g
             self._walks.append(gravity)
             self._agree()
@@ -83,11 +87,15 @@ class Mounting:
         gravity /= max(float(np.linalg.norm(gravity)), _LEAST_GRAVITY_G)
         if (directions @ gravity >= _ALIKE_DIRECTION).sum() < max(_LEAST, _AGREE * len(directions)):
             return
-        straight = _on_side_of(gravity, self._hanging)
+        straight = self._nearest(gravity)
         askew_deg = float(np.rad2deg(np.arccos(min(1.0, float(gravity @ straight)))))
         is_askew = askew_deg > _USUAL_DEG
         self.turned_deg = askew_deg if is_askew else 0.0
         self._turn = shortest_turn(gravity, straight).astype(np.float32) if is_askew else None
+
+    def _nearest(self, gravity: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y, z = self._hanging
+        return np.array([math.copysign(x, gravity[0]), math.copysign(y, gravity[1]), z])
 
 
 def walks(acc_g: NDArray[np.float32], *, sampling_rate_hz: float) -> bool:
@@ -108,9 +116,3 @@ def shortest_turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArr
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     turn: NDArray[np.float64] = np.eye(3) + cross + cross @ cross / (1.0 + start @ end)
     return turn
-
-
-def _on_side_of(gravity: NDArray[np.float64], hanging: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The reference of the wrist on which x has the sign that it has here (``training.augment.mirrored``)."""
-    same: NDArray[np.float64] = hanging * [np.copysign(1.0, gravity[0] * hanging[0]), 1.0, 1.0]
-    return same

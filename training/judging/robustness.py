@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augment import mirrored
+from training.augment import mirrored, other_way_round
 from training.datasets import Recording
 from training.experiment import Experiment
 from training.judging.evaluate import coarse_level, measure, predict, summed
@@ -67,6 +67,7 @@ def changes(seed: int) -> dict[str, Change]:
     named: dict[str, Change] = {
         "as recorded": lambda recording: recording,
         "other wrist": with_(lambda acc_g: mirrored(acc_g.T).T),
+        "strapped on the other way round": with_(lambda acc_g: other_way_round(acc_g.T).T),
     }
     for axis, name in enumerate("xyz"):
         for degrees in (-TILT_DEG, TILT_DEG):

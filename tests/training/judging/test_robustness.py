@@ -24,6 +24,7 @@ def test_every_change_keeps_the_label_and_its_name_says_what_it_does() -> None:
     assert {each.label for each in made.values()} == {0}
     assert np.array_equal(made["as recorded"].acc_g, recording().acc_g)
     assert np.array_equal(made["other wrist"].acc_g, recording().acc_g * [-1, 1, 1])
+    assert np.array_equal(made["strapped on the other way round"].acc_g, recording().acc_g * [-1, -1, 1])
     assert np.abs(made["railed at 2 g"].acc_g).max() == 2.0
     assert len(made["5% of the samples lost"].t_s) == pytest.approx(380, abs=20)
     lengths = np.linalg.norm(recording().acc_g, axis=1)
