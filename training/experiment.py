@@ -19,6 +19,7 @@ from training.window_tcn import WindowTCN
 from vskd_stream.errors import ConfigError
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
+from vskd_stream.mounting import LEAST_WINDOW_S
 
 
 class Signal(Frozen):
@@ -210,8 +211,11 @@ class Exportable(Frozen):
         ):
             if strange := set(named).difference(self.labels):
                 raise ValueError(f"decisions.{name} names {sorted(strange)}, which the data set does not")
-        if self.export.hanging not in {None, *self.labels}:
-            raise ValueError(f"export.hanging names {self.export.hanging!r}, which the data set does not")
+        if self.export.hanging is not None:
+            if self.export.hanging not in self.labels:
+                raise ValueError(f"export.hanging names {self.export.hanging!r}, which the data set does not")
+            if self.signal.window_s < LEAST_WINDOW_S:
+                raise ValueError(f"export.hanging needs windows of {LEAST_WINDOW_S:g} s, to tell a walk")
         return self
 
     @property

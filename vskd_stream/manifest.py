@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vskd_stream.image import ImageSpec
-from vskd_stream.mounting import STRIDE_S
+from vskd_stream.mounting import LEAST_WINDOW_S
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
@@ -139,10 +139,8 @@ class Manifest(_Frozen):
         if self.hanging is not None:
             if abs(math.hypot(*self.hanging) - 1.0) > _ROUNDING:
                 raise ValueError(f"hanging has the length {math.hypot(*self.hanging):.3f}, not 1")
-            if self.window_s < 2 * STRIDE_S[1]:
-                raise ValueError(
-                    f"hanging needs windows of {2 * STRIDE_S[1]:g} s: two strides, to tell a walk"
-                )
+            if self.window_s < LEAST_WINDOW_S:
+                raise ValueError(f"hanging needs windows of {LEAST_WINDOW_S:g} s, to tell a walk")
         if self.image.size > self.window_samples:
             raise ValueError("image.size exceeds window_samples")
         return self

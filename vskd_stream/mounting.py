@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from vskd_stream.window import Window
 
-STRIDE_S: Final = (0.8, 1.4)
+_STRIDE_S: Final = (0.8, 1.4)
 """Two steps of a walk."""
+LEAST_WINDOW_S: Final = 2 * _STRIDE_S[1]
+"""Two strides: what is shorter repeats nothing."""
 _UNREST_G: Final = (0.08, 0.6)
 """Standard deviation of the length of the acceleration: less is a shuffle, more is a run."""
 _ALIKE: Final = 0.6
@@ -105,7 +107,7 @@ def walks(acc_g: NDArray[np.float32], *, sampling_rate_hz: float) -> bool:
     variance = float(length @ length) / len(length)
     if not _UNREST_G[0] ** 2 < variance < _UNREST_G[1] ** 2:
         return False
-    first, last = (int(stride_s * sampling_rate_hz) for stride_s in STRIDE_S)
+    first, last = (int(stride_s * sampling_rate_hz) for stride_s in _STRIDE_S)
     alike = (float(length[lag:] @ length[:-lag]) / (len(length) - lag) for lag in range(first, last + 1))
     return max(alike) > _ALIKE * variance
 

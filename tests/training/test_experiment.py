@@ -67,6 +67,16 @@ def test_decisions_that_no_manifest_could_hold_are_refused(
         experiments.load(changed(tmp_path, decisions=decisions))
 
 
+@pytest.mark.parametrize(
+    ("label", "complaint"), [("flying", "export.hanging names 'flying'"), ("walking", r"windows of 2\.8 s")]
+)
+def test_arms_hang_in_a_known_label_and_in_windows_that_show_a_walk(
+    tmp_path: Path, label: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        experiments.load(changed(tmp_path, export={"hanging": label}))
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]", "name: [", "\x00"])
 def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "experiment.yaml"
@@ -89,12 +99,21 @@ def test_the_identity_changes_with_what_the_weights_depend_on_and_with_nothing_e
     assert experiments.load(changed(tmp_path, signal={"hop_samples": 5})).identity != identity
 
 
-def test_whole_trials_have_no_taxonomy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "changes", "complaint"),
+    [
+        ("decisions", {"coarse": "taxonomy"}, "the taxonomy knows nothing of this data set"),
+        ("export", {"familiar_windows": 512}, "are of recordings, not of trials"),
+    ],
+)
+def test_whole_trials_have_neither_taxonomy_nor_strangers(
+    tmp_path: Path, part: str, changes: dict[str, object], complaint: str
+) -> None:
     document = yaml.safe_load((toys.SMOKE.parent / "utd-mhad-smoke.yaml").read_text())
-    document["decisions"]["coarse"] = "taxonomy"
+    document[part] |= changes
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(document))
-    with pytest.raises(ConfigError, match="the taxonomy knows nothing of this data set"):
+    with pytest.raises(ConfigError, match=complaint):
         trial_experiment.load(path)
 
 
