@@ -45,16 +45,8 @@ def test_it_is_told_in_the_notice_whose_data_is_in_it(name: str) -> None:
 
 def test_the_smaller_one_may_take_the_place_of_the_other() -> None:
     def promises(manifest: Manifest) -> dict[str, object]:
-        alike = {
-            "labels",
-            "sampling_rate_hz",
-            "window_samples",
-            "hop_samples",
-            "max_gap_s",
-            "hanging",
-            "decision",
-        }
-        told = manifest.model_dump(include=alike)
+        signal = {"sampling_rate_hz", "window_samples", "hop_samples", "max_gap_s", "hanging"}
+        told = manifest.model_dump(include=signal | {"labels", "decision"})
         # Each has its own thresholds: they are found with its own probabilities.
         del told["decision"]["unknown_below"], told["decision"]["coarse_unknown_below"]
         return told
