@@ -15,7 +15,6 @@ correction does not depend on the model, nor on itself.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Final
 
 import numpy as np
@@ -49,9 +48,11 @@ class Mounting:
 
     def __init__(self, hanging: tuple[float, float, float], *, sampling_rate_hz: float) -> None:
         """``hanging`` is a manifest's, of one wrist and one way round."""
-        self._hanging = np.array(hanging)
+        self._hanging = hanging
         self._rate_hz = sampling_rate_hz
-        self._walks: deque[NDArray[np.float64]] = deque(maxlen=_WALKS)
+        # A ring: so many arrays of their own would be a tenth of all that is kept of a device.
+        self._walks = np.empty((_WALKS, 3))
+        self._count = 0
         self.turned_deg: float | None = None
         """By what angle windows are turned; None until the wearer has walked for a minute."""
         self._turn: NDArray[np.float32] | None = None
@@ -74,8 +75,8 @@ class Mounting:
         gravity = acc_g.mean(axis=1, dtype=np.float64)
         strength_g = float(np.linalg.norm(gravity))
         if gravity @ self._nearest(gravity) >= _HANGING * max(strength_g, _LEAST_GRAVITY_G):
-            gravity /= strength_g
-            self._walks.append(gravity)
+            self._walks[self._count % _WALKS] = gravity / strength_g
+            self._count += 1
             self._agree()
 
     def turned(self, acc_g: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,7 +84,7 @@ class Mounting:
         return acc_g if self._turn is None else self._turn @ acc_g
 
     def _agree(self) -> None:
-        directions = np.stack(self._walks)
+        directions = self._walks[: self._count]
         # By axis: a few arms in pockets, or a few windows of the other wrist, do not pull it.
         gravity = np.median(directions, axis=0)
         gravity /= max(float(np.linalg.norm(gravity)), _LEAST_GRAVITY_G)
