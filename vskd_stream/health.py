@@ -142,7 +142,7 @@ class Health:
     limits: Limits = UNLIMITED
     turned_deg: float | None = None
     """By what angle windows are turned back, because the watch sits askew; None until its wearer has walked
-    for a minute. It is no measure of quality: what is turned back is as good as what sits straight."""
+    for a minute or two. It is no measure of quality: what is turned back is as good as what sits straight."""
 
 
 class HealthMonitor:

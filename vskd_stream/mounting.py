@@ -54,7 +54,7 @@ class Mounting:
         self._walks = np.empty((_WALKS, 3))
         self._count = 0
         self.turned_deg: float | None = None
-        """By what angle windows are turned; None until the wearer has walked for a minute."""
+        """By what angle windows are turned; None until the wearer has walked for a minute or two."""
         self._turn: NDArray[np.float32] | None = None
         self._learned_until: int | None = None
 
