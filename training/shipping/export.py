@@ -30,7 +30,7 @@ from training.shipping.bundling import write_bundle
 from training.shipping.calibrate import coarse_unknown_below, softmax, temperature, unknown_below
 from training.shipping.card import write_card
 from training.shipping.graph import INPUT, OUTPUT, TAP, float32_graph, int8_graph
-from training.shipping.hanging import hanging
+from training.shipping.hanging import hanging, walked
 from training.shipping.strangers import familiarity
 from training.shipping.trim import trimmed
 from training.student import Student
@@ -91,11 +91,6 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
         seed=experiment.seed,
         weights=experiment.dataset.weights,
     )
-    walked = [
-        recording
-        for recording in experiment.split.select(recordings, "train")
-        if experiment.labels[recording.label] == experiment.export.hanging
-    ]
     rng = np.random.default_rng([experiment.seed, experiment.export.calibration_windows])
     calibration, _ = supply.draw(rng, experiment.export.calibration_windows)
     familiar = experiment.export.familiar_windows
@@ -105,7 +100,9 @@ def material(experiment: Experiment, recordings: Sequence[Recording]) -> Materia
         validation=cut(experiment.split.select(recordings, "validation"), experiment.signal),
         test=cut(experiment.split.select(recordings, "test"), experiment.signal),
         familiar=None if familiar is None else supply.draw(rng, familiar),
-        hanging=None if experiment.export.hanging is None else hanging(walked, experiment.signal),
+        hanging=None
+        if experiment.export.hanging is None
+        else hanging(walked(experiment, recordings), experiment.signal),
     )
 
 

@@ -8,9 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets import DatasetError, Recording
-from training.experiment import Signal
+from training.experiment import Experiment, Signal
 from training.windows import cut
 from vskd_stream.mounting import walks
+
+
+def walked(experiment: Experiment, recordings: Sequence[Recording]) -> list[Recording]:
+    """Those in which the arms of who is learned from hang, as ``export.hanging`` says."""
+    return [
+        recording
+        for recording in experiment.split.select(recordings, "train")
+        if experiment.labels[recording.label] == experiment.export.hanging
+    ]
 
 
 def hanging(recordings: Sequence[Recording], signal: Signal) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ from tests.walks import HANGING, RATE_HZ, about, walk
 from training import experiment as experiments
 from training.datasets import DatasetError, Recording
 from training.experiment import Signal
-from training.shipping.hanging import hanging
+from training.shipping.hanging import hanging, walked
 from vskd_stream.bundle import load, shipped
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
@@ -38,12 +38,8 @@ def test_it_is_the_median_of_people_on_whichever_wrist_and_a_unit_vector() -> No
 @pytest.mark.parametrize("name", ["wrist", "wrist-small"])
 def test_what_the_shipped_bundles_say_comes_of_their_configuration(name: str, shared_data: Path) -> None:
     experiment = experiments.load(CONFIGS / f"{name}.yaml")
-    walked = [
-        recording
-        for recording in experiment.split.select(experiment.recordings(shared_data), "train")
-        if experiment.labels[recording.label] == experiment.export.hanging
-    ]
-    assert load(shipped(name)).manifest.hanging == pytest.approx(hanging(walked, experiment.signal), abs=1e-6)
+    people = walked(experiment, experiment.recordings(shared_data))
+    assert load(shipped(name)).manifest.hanging == pytest.approx(hanging(people, experiment.signal), abs=1e-6)
 
 
 def test_who_only_stands_about_tells_nothing_and_alone_is_refused() -> None:
