@@ -24,6 +24,11 @@ SPECS = {
     for method in ("summation", "difference", "both")
     for scaling, range_g in (("minmax", None), ("fixed", 1.5), ("logistic", 1.5))
 }
+SPECS |= {
+    f"{name} with detail": {**spec, "detail_sd": 2.0}
+    for name, spec in SPECS.items()
+    if spec["range_g"] is not None
+}
 SHAPES = [(128, 64), (64, 64), (192, 64), (256, 64), (100, 64), (57, 13), (3, 2), (2, 2), (4, 2), (300, 128)]
 
 
@@ -64,9 +69,7 @@ def bits(image):
 def test_every_kind_of_window_agrees_with_the_definition(name, n, size):
     spec = ImageSpec(size=size, **SPECS[name])
     for kind, window in windows(n).items():
-        expected = gramian_angular_field(
-            window, size=size, method=spec.method, scaling=spec.scaling, range_g=spec.range_g
-        )
+        expected = gramian_angular_field(window, size=size, **SPECS[name])
         assert np.abs(encode(window, spec=spec) - expected).max() < 1e-6, kind
 
 
@@ -78,9 +81,7 @@ def test_the_band_is_what_lies_beside_the_diagonal_of_the_field(name, n, size, l
     spec = ImageSpec(size=size, lags=lags, **SPECS[name])
     assert spec.shape == (spec.channels, lags, size - lags)
     for kind, window in windows(n).items():
-        field = gramian_angular_field(
-            window, size=size, method=spec.method, scaling=spec.scaling, range_g=spec.range_g
-        )
+        field = gramian_angular_field(window, size=size, **SPECS[name])
         image = encode(window, spec=spec)
         assert np.abs(image - band(field, lags)).max() < 1e-6, kind
         assert np.array_equal(bits(encode_batch(window[None], spec=spec)[0]), bits(image))
@@ -135,16 +136,27 @@ def test_the_field_is_bounded_and_symmetric_and_treats_all_axes_alike(window, si
     spec = ImageSpec(size=size, **SPECS[name])
     image = encode(window, spec=spec)
     assert np.abs(image).max() <= 1.0 + 3e-7
-    fields = dict(zip(["summation", "difference"], image.reshape(-1, AXES, size, size), strict=False))
-    if spec.method == "difference":
-        fields = {"difference": fields["summation"]}
-    for kind, field in fields.items():
+    kinds = ["summation", "difference"] if spec.method == "both" else [spec.method]
+    for kind, field in zip(2 * kinds, image.reshape(-1, AXES, size, size), strict=False):
         mirrored = field.transpose(0, 2, 1)
         assert np.array_equal(field, mirrored if kind == "summation" else -mirrored)
     permuted = encode(np.ascontiguousarray(window[order]), spec=spec)
     assert np.array_equal(
         permuted.reshape(-1, AXES, size, size), image.reshape(-1, AXES, size, size)[:, order]
     )
+
+
+def test_detail_shows_what_moves_by_milligrams_wherever_gravity_points():
+    spec = ImageSpec(size=64, scaling="logistic", range_g=1.5, detail_sd=1.5)
+    trembling = 0.02 * noise(AXES, 64)
+    lying, hanging = (encode(trembling + np.float32([[x], [0.0], [0.5]]), spec=spec) for x in (0.1, 0.9))
+    assert np.abs(lying[:AXES] - hanging[:AXES]).max() > 0.2
+    assert np.abs(lying[AXES:] - hanging[AXES:]).max() < 1e-4
+    assert np.ptp(lying[:AXES], axis=(1, 2)).max() < 0.1
+    assert np.ptp(lying[AXES:], axis=(1, 2)).min() > 0.5
+    # What a sensor makes of a table is not blown up.
+    table = encode(1e-5 * noise(AXES, 64), spec=spec)
+    assert np.ptp(table[AXES:], axis=(1, 2)).max() < 0.05
 
 
 @given(window=arrays(np.float32, (AXES, 24), elements=st.integers(-512, 512).map(lambda i: i / 256)))
@@ -348,6 +360,8 @@ def test_an_out_for_another_number_of_windows_is_refused():
         ({"size": 64, "scaling": "fixed", "range_g": 65.0}, "less than or equal to 64"),
         ({"size": 64, "scaling": "fixed", "range_g": float("nan")}, "finite number"),
         ({"size": 64, "scaling": "logistic"}, "range_g is needed"),
+        ({"size": 64, "detail_sd": 2.0}, "detail_sd is of no use to minmax"),
+        ({"size": 64, "scaling": "fixed", "range_g": 1.5, "detail_sd": 0.0}, "greater than or equal to 0.1"),
         ({"size": 64, "lags": 0}, "greater than or equal to 1"),
         ({"size": 64, "lags": 64}, "64 lags do not fit in a field of 64 segments"),
         ({"size": 512, "lags": 257}, "less than or equal to 256"),
@@ -366,6 +380,9 @@ def test_a_spec_is_a_value_and_knows_its_channels():
         3,
         6,
     ]
+    detailed = ImageSpec(size=8, method="both", scaling="fixed", range_g=1.5, detail_sd=2.0)
+    assert detailed.channels == 12
+    assert "detail_sd" not in ImageSpec(size=64).model_dump()
     with pytest.raises(ValidationError, match="frozen"):
         ImageSpec(size=64).size = 32  # type: ignore[misc]  # what is tested
 

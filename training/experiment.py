@@ -15,7 +15,7 @@ from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, merged, read, validated
 from training.student import Stem, Student
-from training.window_tcn import WindowTCN
+from training.window_tcn import Detail, WindowTCN
 from vskd_stream.errors import ConfigError
 from vskd_stream.image import ImageSpec
 from vskd_stream.manifest import Decision, Stillness
@@ -66,11 +66,14 @@ class WindowTCNChoice(Frozen):
     kind: Literal["window-tcn"]
     width: int = Field(default=64, ge=4, le=1024)
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    # Left out where it is what all such networks had before there was a choice.
+    detail: Detail | None = Field(default=None, exclude_if=lambda detail: detail is None)
+    """In what form it sees small movements beside the acceleration itself (``training.window_tcn``)."""
 
     def network(self, *, channels: int, classes: int) -> WindowTCN:
         """With fresh weights; however many channels the image has that it does not see."""
         del channels
-        return WindowTCN(classes=classes, width=self.width, dropout=self.dropout)
+        return WindowTCN(classes=classes, width=self.width, dropout=self.dropout, detail=self.detail)
 
 
 NetworkChoice = StudentChoice | WindowTCNChoice

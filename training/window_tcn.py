@@ -6,11 +6,39 @@ learned it can tell of any motion, as no camera's teacher can (``training.assist
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812  the name everybody knows it by
 from torch import Tensor
 
 from training.teachers.temporal import Temporal
 
 _AXES = 3
+
+Detail = Literal["standardised", "compressed"]
+
+_FLOOR_G = 0.002
+_AROUND = 25
+_KNEE_G = 0.01
+_LARGEST = 3.0
+
+
+def standardised(windows: Tensor) -> Tensor:
+    """(b, 3, n) windows in g, each axis less its mean and in its standard deviations and 2 mg."""
+    moved = windows - windows.mean(2, keepdim=True)
+    return moved / (moved.std(2, keepdim=True) + _FLOOR_G)
+
+
+def compressed(windows: Tensor) -> Tensor:
+    """(b, 3, n) windows in g less their mean over 25 samples around: in proportion up to 10 mg, above that its logarithm."""
+    side = _AROUND // 2
+    around = F.avg_pool1d(F.pad(windows, (side, side), mode="replicate"), _AROUND, 1)
+    return torch.asinh((windows - around) / _KNEE_G) / _LARGEST
+
+
+_DETAILS: dict[Detail, Callable[[Tensor], Tensor]] = {"standardised": standardised, "compressed": compressed}
 
 
 class WindowTCN(Temporal):
@@ -20,14 +48,19 @@ class WindowTCN(Temporal):
         classes: Number of labels.
         width: Channels of the first stage; the second and third double it.
         dropout: Part of what is dropped while learning, in every block and before the head.
+        detail: In what form it sees small movements beside the acceleration itself, in which a still hand's
+            are next to nothing.
     """
 
-    def __init__(self, *, classes: int, width: int, dropout: float) -> None:
-        super().__init__(inputs=_AXES, classes=classes, width=width, dropout=dropout)
+    def __init__(self, *, classes: int, width: int, dropout: float, detail: Detail | None = None) -> None:
+        inputs = _AXES if detail is None else 2 * _AXES
+        super().__init__(inputs=inputs, classes=classes, width=width, dropout=dropout)
+        self._detail = None if detail is None else _DETAILS[detail]
 
     def maps(self, windows: Tensor) -> Tensor:
         """(b, 3, n) windows to the last stage's (b, 4 width, 1, n / 4) maps: as an image's, one row high."""
-        return super().maps(windows).unsqueeze(2)
+        seen = windows if self._detail is None else torch.cat([windows, self._detail(windows)], 1)
+        return super().maps(seen).unsqueeze(2)
 
     def embed(self, maps: Tensor) -> Tensor:
         """``maps`` to the (b, 300) tap, after its ReLU."""

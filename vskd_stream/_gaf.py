@@ -21,6 +21,10 @@ SUMMATION, DIFFERENCE, BOTH = 0, 1, 2
 MINMAX, FIXED, LOGISTIC = 0, 1, 2
 WHOLE = 0
 """In the place of ``lags``: the whole field, not its band."""
+ALONE = 0.0
+"""In the place of ``detail_sd``: the acceleration, and nothing else."""
+DETAIL_FLOOR_G = 0.002
+"""Added to a deviation: what the quietest sensors make of a watch that lies still stays small."""
 
 # scikit-learn's bound, which pyts inherits: a smaller range counts as constant.
 _CONSTANT_RANGE = 10 * np.finfo(np.float64).eps
@@ -75,6 +79,40 @@ def _piecewise_aggregate(
             means[stride + i] = y / count
             means[2 * stride + i] = z / count
             start = end
+
+
+@jit_inner
+def _standardise(means: NDArray[np.float64], size: int, stride: int) -> None:
+    """Each axis less its mean, in its standard deviations and ``DETAIL_FLOOR_G``."""
+    for axis in range(AXES):
+        of_means = means[axis * stride : axis * stride + size]
+        # From the first on, which keeps gravity out of the squares; four sums of each, for none waits for
+        # another then.
+        first = of_means[0]
+        a0 = a1 = a2 = a3 = 0.0
+        b0 = b1 = b2 = b3 = 0.0
+        fours = size // 4 * 4
+        for i in range(0, fours, 4):
+            d0, d1 = of_means[i] - first, of_means[i + 1] - first
+            d2, d3 = of_means[i + 2] - first, of_means[i + 3] - first
+            a0 += d0
+            a1 += d1
+            a2 += d2
+            a3 += d3
+            b0 += d0 * d0
+            b1 += d1 * d1
+            b2 += d2 * d2
+            b3 += d3 * d3
+        for i in range(fours, size):
+            d0 = of_means[i] - first
+            a0 += d0
+            b0 += d0 * d0
+        mean = ((a0 + a1) + (a2 + a3)) / size
+        variance = ((b0 + b1) + (b2 + b3)) / size - mean * mean
+        per_deviation = 1.0 / (np.sqrt(max(variance, 0.0)) + DETAIL_FLOOR_G)
+        middle = first + mean
+        for i in range(size):
+            of_means[i] = (of_means[i] - middle) * per_deviation
 
 
 @jit_inner
@@ -183,12 +221,13 @@ def _band(
     stride: int,
     images: NDArray[np.float32],
     b: int,
+    channel: int,
 ) -> None:
     lags, width = images.shape[2], images.shape[3]
     for axis in range(AXES):
         of_axis = slice(axis * stride, axis * stride + width + lags)
         of_p, of_q, of_x, of_s = p[of_axis], q[of_axis], x[of_axis], s[of_axis]
-        image = images[b, axis]
+        image = images[b, channel + axis]
         for k in range(lags):
             for t in range(width):
                 image[k, t] = of_p[t] * of_x[t + k + 1] - of_q[t] * of_s[t + k + 1]
@@ -196,14 +235,19 @@ def _band(
 
 @jit_inner
 def _both_bands(
-    x: NDArray[np.float32], s: NDArray[np.float32], stride: int, images: NDArray[np.float32], b: int
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+    stride: int,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
 ) -> None:
     """Summation and difference in one pass: reading costs more than computing."""
     lags, width = images.shape[2], images.shape[3]
     for axis in range(AXES):
         of_axis = slice(axis * stride, axis * stride + width + lags)
         of_x, of_s = x[of_axis], s[of_axis]
-        above, below = images[b, axis], images[b, AXES + axis]
+        above, below = images[b, channel + axis], images[b, channel + AXES + axis]
         for k in range(lags):
             for t in range(width):
                 # All is read before anything is written, so that it is read once.
@@ -238,11 +282,57 @@ def _scratch(size: int) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArr
 
 @jit_inner
 def _fit(
-    window_shape: tuple[int, int], image_shape: tuple[int, int, int], size: int, lags: int, method: int
+    window_shape: tuple[int, int],
+    image_shape: tuple[int, int, int],
+    size: int,
+    lags: int,
+    method: int,
+    detail_sd: float,
 ) -> bool:
     channels = 2 * AXES if method == BOTH else AXES
+    if detail_sd != ALONE:
+        channels *= 2
     height, width = (size, size) if lags == WHOLE else (lags, size - lags)
     return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
+
+
+@jit_inner
+def _draw(
+    means: NDArray[np.float64],
+    size: int,
+    lags: int,
+    method: int,
+    scaling: int,
+    extent: float,
+    images: NDArray[np.float32],
+    b: int,
+    channel: int,
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
+) -> None:
+    """Means to the fields that ``method`` names, from ``channel`` on; ``extent`` maps to tanh(1)."""
+    stride = _stride(size)
+    # Each a kernel of its own: of loops that stand together too few vectorise.
+    if scaling == MINMAX:
+        _scale_minmax(means, size, stride, x, s)
+    elif scaling == FIXED:
+        _decay(means, 1.0 / extent, x, s)
+        _tanh(x, s)
+    else:
+        # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
+        _decay(means, 2.0 / extent, x, s)
+        _logistic(x, s)
+    if lags == WHOLE:
+        if method != DIFFERENCE:
+            _field(x, s, x, s, stride, images, b, channel)
+        if method != SUMMATION:
+            _field(s, x, x, s, stride, images, b, channel + AXES if method == BOTH else channel)
+    elif method == BOTH:
+        _both_bands(x, s, stride, images, b, channel)
+    elif method == SUMMATION:
+        _band(x, s, x, s, stride, images, b, channel)
+    else:
+        _band(s, x, x, s, stride, images, b, channel)
 
 
 @jit_inner
@@ -253,6 +343,7 @@ def _encode(
     method: int,
     scaling: int,
     range_g: float,
+    detail_sd: float,
     images: NDArray[np.float32],
     means: NDArray[np.float64],
     x: NDArray[np.float32],
@@ -262,32 +353,16 @@ def _encode(
     stride = _stride(size)
     for b in range(len(windows)):
         _piecewise_aggregate(windows, b, size, stride, means)
-        # Each a kernel of its own: of loops that stand together too few vectorise.
-        if scaling == MINMAX:
-            _scale_minmax(means, size, stride, x, s)
-        elif scaling == FIXED:
-            _decay(means, 1.0 / range_g, x, s)
-            _tanh(x, s)
-        else:
-            # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
-            _decay(means, 2.0 / range_g, x, s)
-            _logistic(x, s)
-        if lags == WHOLE:
-            if method != DIFFERENCE:
-                _field(x, s, x, s, stride, images, b, 0)
-            if method != SUMMATION:
-                _field(s, x, x, s, stride, images, b, AXES if method == BOTH else 0)
-        elif method == BOTH:
-            _both_bands(x, s, stride, images, b)
-        elif method == SUMMATION:
-            _band(x, s, x, s, stride, images, b)
-        else:
-            _band(s, x, x, s, stride, images, b)
+        _draw(means, size, lags, method, scaling, range_g, images, b, 0, x, s)
+        if detail_sd != ALONE:
+            _standardise(means, size, stride)
+            _draw(means, size, lags, method, scaling, detail_sd, images, b, images.shape[1] // 2, x, s)
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
 @jit_for(
-    "boolean(Array(float32, 2, 'C', readonly=True), int64, int64, int64, int64, float64, float32[:, :, ::1])",
+    "boolean(Array(float32, 2, 'C', readonly=True), int64, int64, int64, int64, float64, float64,"
+    " float32[:, :, ::1])",
     nogil=False,
 )
 def encode_window(
@@ -297,6 +372,7 @@ def encode_window(
     method: int,
     scaling: int,
     range_g: float,
+    detail_sd: float,
     image: NDArray[np.float32],
 ) -> bool:
     """Encode (3, n) into an image; False, and nothing written, where shapes do not fit.
@@ -304,24 +380,25 @@ def encode_window(
     Args:
         window: Acceleration in g.
         size: Segments to which each axis is reduced.
-        lags: WHOLE for the (3 or 6, size, size) field; else its (3 or 6, lags, size - lags) band.
+        lags: WHOLE for the (channels, size, size) field; else its (channels, lags, size - lags) band.
         method: SUMMATION, DIFFERENCE or BOTH.
         scaling: MINMAX, FIXED or LOGISTIC.
         range_g: Of the last two.
+        detail_sd: ALONE, or the same fields of small movements follow, on as many channels.
         image: Written to.
     """
-    if not _fit(window.shape, image.shape, size, lags, method):
+    if not _fit(window.shape, image.shape, size, lags, method, detail_sd):
         return False
     axes, n = window.shape
     channels, height, width = image.shape
     windows, images = window.reshape(1, axes, n), image.reshape(1, channels, height, width)
     means, x, s = _scratch(size)
-    _encode(windows, size, lags, method, scaling, range_g, images, means, x, s)
+    _encode(windows, size, lags, method, scaling, range_g, detail_sd, images, means, x, s)
     return True
 
 
 @jit_for(
-    "boolean(Array(float32, 3, 'C', readonly=True), int64, int64, int64, int64, float64,"
+    "boolean(Array(float32, 3, 'C', readonly=True), int64, int64, int64, int64, float64, float64,"
     " float32[:, :, :, ::1])"
 )
 def encode_windows(
@@ -331,11 +408,14 @@ def encode_windows(
     method: int,
     scaling: int,
     range_g: float,
+    detail_sd: float,
     images: NDArray[np.float32],
 ) -> bool:
     """Encode (b, 3, n) into b images; otherwise as ``encode_window``."""
-    if len(windows) != len(images) or not _fit(windows.shape[1:], images.shape[1:], size, lags, method):
+    if len(windows) != len(images) or not _fit(
+        windows.shape[1:], images.shape[1:], size, lags, method, detail_sd
+    ):
         return False
     means, x, s = _scratch(size)
-    _encode(windows, size, lags, method, scaling, range_g, images, means, x, s)
+    _encode(windows, size, lags, method, scaling, range_g, detail_sd, images, means, x, s)
     return True

@@ -27,14 +27,31 @@ def cosines(means: Floats, scaling: str, range_g: float | None) -> Floats:
     return np.asarray(np.clip(2.0 * (means - means.min()) / extent - 1.0, -1.0, 1.0))
 
 
+def detail(means: Floats) -> Floats:
+    """Less their mean, in standard deviations and 2 mg."""
+    return np.asarray((means - means.mean()) / (means.std() + 0.002))
+
+
 def gramian_angular_field(
-    window: NDArray[np.float32], *, size: int, method: str, scaling: str, range_g: float | None
+    window: NDArray[np.float32],
+    *,
+    size: int,
+    method: str,
+    scaling: str,
+    range_g: float | None,
+    detail_sd: float | None = None,
 ) -> Floats:
-    """(3, n) to (3 or 6, size, size)."""
-    angles = [
-        np.arccos(cosines(piecewise_aggregate(axis.astype(np.float64), size), scaling, range_g))
-        for axis in window
-    ]
+    """(3, n) to (3, 6 or 12, size, size)."""
+    series = [piecewise_aggregate(axis.astype(np.float64), size) for axis in window]
+    fields = _fields([cosines(means, scaling, range_g) for means in series], method)
+    if detail_sd is None:
+        return fields
+    small = [cosines(detail(means), scaling, detail_sd) for means in series]
+    return np.concatenate([fields, _fields(small, method)])
+
+
+def _fields(scaled: list[Floats], method: str) -> Floats:
+    angles = [np.arccos(each) for each in scaled]
     summation = [np.cos(phi[:, None] + phi[None, :]) for phi in angles]
     difference = [np.sin(phi[:, None] - phi[None, :]) for phi in angles]
     return np.stack(
