@@ -25,9 +25,8 @@ SPECS = {
     for scaling, range_g in (("minmax", None), ("fixed", 1.5), ("logistic", 1.5))
 }
 SPECS |= {
-    f"{name} with detail": {**spec, "detail_sd": 2.0}
-    for name, spec in SPECS.items()
-    if spec["range_g"] is not None
+    f"{method} {scaling} with detail": {**SPECS[f"{method} {scaling}"], "detail_g": 0.03}
+    for method, scaling in (("summation", "minmax"), ("difference", "fixed"), ("both", "logistic"))
 }
 SHAPES = [(128, 64), (64, 64), (192, 64), (256, 64), (100, 64), (57, 13), (3, 2), (2, 2), (4, 2), (300, 128)]
 
@@ -147,7 +146,7 @@ def test_the_field_is_bounded_and_symmetric_and_treats_all_axes_alike(window, si
 
 
 def test_detail_shows_what_moves_by_milligrams_wherever_gravity_points():
-    spec = ImageSpec(size=64, scaling="logistic", range_g=1.5, detail_sd=1.5)
+    spec = ImageSpec(size=64, scaling="logistic", range_g=1.5, detail_g=0.03)
     trembling = 0.02 * noise(AXES, 64)
     lying, hanging = (encode(trembling + np.float32([[x], [0.0], [0.5]]), spec=spec) for x in (0.1, 0.9))
     assert np.abs(lying[:AXES] - hanging[:AXES]).max() > 0.2
@@ -360,8 +359,7 @@ def test_an_out_for_another_number_of_windows_is_refused():
         ({"size": 64, "scaling": "fixed", "range_g": 65.0}, "less than or equal to 64"),
         ({"size": 64, "scaling": "fixed", "range_g": float("nan")}, "finite number"),
         ({"size": 64, "scaling": "logistic"}, "range_g is needed"),
-        ({"size": 64, "detail_sd": 2.0}, "detail_sd is of no use to minmax"),
-        ({"size": 64, "scaling": "fixed", "range_g": 1.5, "detail_sd": 0.0}, "greater than or equal to 0.1"),
+        ({"size": 64, "detail_g": 0.0}, "greater than or equal to 0.001"),
         ({"size": 64, "lags": 0}, "greater than or equal to 1"),
         ({"size": 64, "lags": 64}, "64 lags do not fit in a field of 64 segments"),
         ({"size": 512, "lags": 257}, "less than or equal to 256"),
@@ -380,9 +378,8 @@ def test_a_spec_is_a_value_and_knows_its_channels():
         3,
         6,
     ]
-    detailed = ImageSpec(size=8, method="both", scaling="fixed", range_g=1.5, detail_sd=2.0)
-    assert detailed.channels == 12
-    assert "detail_sd" not in ImageSpec(size=64).model_dump()
+    assert ImageSpec(size=8, method="both", detail_g=0.03).channels == 12
+    assert "detail_g" not in ImageSpec(size=64).model_dump()
     with pytest.raises(ValidationError, match="frozen"):
         ImageSpec(size=64).size = 32  # type: ignore[misc]  # what is tested
 

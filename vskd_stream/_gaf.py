@@ -22,13 +22,13 @@ MINMAX, FIXED, LOGISTIC = 0, 1, 2
 WHOLE = 0
 """In the place of ``lags``: the whole field, not its band."""
 ALONE = 0.0
-"""In the place of ``detail_sd``: the acceleration, and nothing else."""
-DETAIL_FLOOR_G = 0.002
-"""Added to a deviation: what the quietest sensors make of a watch that lies still stays small."""
+"""In the place of ``detail_g``: the acceleration, and nothing else."""
+AROUND = 12
+"""Segments to either side over which detail takes its mean."""
 
 # scikit-learn's bound, which pyts inherits: a smaller range counts as constant.
 _CONSTANT_RANGE = 10 * np.finfo(np.float64).eps
-_ZERO, _ONE, _TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
+_ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
 _CACHE_LINE_BYTES = 64
 _UNROLLED = 64
 """So many float32 the widest loops take at a time."""
@@ -79,40 +79,6 @@ def _piecewise_aggregate(
             means[stride + i] = y / count
             means[2 * stride + i] = z / count
             start = end
-
-
-@jit_inner
-def _standardise(means: NDArray[np.float64], size: int, stride: int) -> None:
-    """Each axis less its mean, in its standard deviations and ``DETAIL_FLOOR_G``."""
-    for axis in range(AXES):
-        of_means = means[axis * stride : axis * stride + size]
-        # From the first on, which keeps gravity out of the squares; four sums of each, for none waits for
-        # another then.
-        first = of_means[0]
-        a0 = a1 = a2 = a3 = 0.0
-        b0 = b1 = b2 = b3 = 0.0
-        fours = size // 4 * 4
-        for i in range(0, fours, 4):
-            d0, d1 = of_means[i] - first, of_means[i + 1] - first
-            d2, d3 = of_means[i + 2] - first, of_means[i + 3] - first
-            a0 += d0
-            a1 += d1
-            a2 += d2
-            a3 += d3
-            b0 += d0 * d0
-            b1 += d1 * d1
-            b2 += d2 * d2
-            b3 += d3 * d3
-        for i in range(fours, size):
-            d0 = of_means[i] - first
-            a0 += d0
-            b0 += d0 * d0
-        mean = ((a0 + a1) + (a2 + a3)) / size
-        variance = ((b0 + b1) + (b2 + b3)) / size - mean * mean
-        per_deviation = 1.0 / (np.sqrt(max(variance, 0.0)) + DETAIL_FLOOR_G)
-        middle = first + mean
-        for i in range(size):
-            of_means[i] = (of_means[i] - middle) * per_deviation
 
 
 @jit_inner
@@ -179,6 +145,45 @@ def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
         smaller = q * larger
         cosine = larger if x[i] >= _ZERO else smaller
         # 1 - cosine is computed, not subtracted: so s stays exact where cosine is next to 1.
+        rest = smaller if x[i] >= _ZERO else larger
+        x[i] = cosine
+        s[i] = np.sqrt(rest * (_ONE + cosine))
+
+
+@jit_inner
+def _less_around(means: NDArray[np.float64], size: int, stride: int, x: NDArray[np.float32]) -> None:
+    """Fill x with what each mean differs from those of the ``AROUND`` segments before and after it and itself.
+
+    At a window's ends its first and its last segment stand for those that are not there.
+    """
+    y, z = stride, 2 * stride
+    last = size - 1
+    # Three sums side by side: none waits for another.
+    of_x, of_y, of_z = AROUND * means[0], AROUND * means[y], AROUND * means[z]
+    for i in range(AROUND + 1):
+        ahead = min(i, last)
+        of_x += means[ahead]
+        of_y += means[y + ahead]
+        of_z += means[z + ahead]
+    per_segment = 1.0 / (2 * AROUND + 1)
+    for i in range(size):
+        x[i] = means[i] - of_x * per_segment
+        x[y + i] = means[y + i] - of_y * per_segment
+        x[z + i] = means[z + i] - of_z * per_segment
+        ahead, behind = min(i + AROUND + 1, last), max(i - AROUND, 0)
+        of_x += means[ahead] - means[behind]
+        of_y += means[y + ahead] - means[y + behind]
+        of_z += means[z + ahead] - means[z + behind]
+
+
+@jit_inner
+def _soft(half_g: float, x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
+    """(1 + x / (|x| + half)) / 2 and its complement: half of its way it goes within ``half_g``."""
+    half = np.float32(half_g)
+    for i in range(len(x)):
+        smaller = _HALF * half / (abs(x[i]) + half)
+        larger = _ONE - smaller
+        cosine = larger if x[i] >= _ZERO else smaller
         rest = smaller if x[i] >= _ZERO else larger
         x[i] = cosine
         s[i] = np.sqrt(rest * (_ONE + cosine))
@@ -287,41 +292,28 @@ def _fit(
     size: int,
     lags: int,
     method: int,
-    detail_sd: float,
+    detail_g: float,
 ) -> bool:
     channels = 2 * AXES if method == BOTH else AXES
-    if detail_sd != ALONE:
+    if detail_g != ALONE:
         channels *= 2
     height, width = (size, size) if lags == WHOLE else (lags, size - lags)
     return window_shape[0] == AXES and window_shape[1] >= size and image_shape == (channels, height, width)
 
 
 @jit_inner
-def _draw(
-    means: NDArray[np.float64],
+def _fields(
+    x: NDArray[np.float32],
+    s: NDArray[np.float32],
     size: int,
     lags: int,
     method: int,
-    scaling: int,
-    extent: float,
     images: NDArray[np.float32],
     b: int,
     channel: int,
-    x: NDArray[np.float32],
-    s: NDArray[np.float32],
 ) -> None:
-    """Means to the fields that ``method`` names, from ``channel`` on; ``extent`` maps to tanh(1)."""
+    """Those that ``method`` names, from ``channel`` on."""
     stride = _stride(size)
-    # Each a kernel of its own: of loops that stand together too few vectorise.
-    if scaling == MINMAX:
-        _scale_minmax(means, size, stride, x, s)
-    elif scaling == FIXED:
-        _decay(means, 1.0 / extent, x, s)
-        _tanh(x, s)
-    else:
-        # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
-        _decay(means, 2.0 / extent, x, s)
-        _logistic(x, s)
     if lags == WHOLE:
         if method != DIFFERENCE:
             _field(x, s, x, s, stride, images, b, channel)
@@ -343,7 +335,7 @@ def _encode(
     method: int,
     scaling: int,
     range_g: float,
-    detail_sd: float,
+    detail_g: float,
     images: NDArray[np.float32],
     means: NDArray[np.float64],
     x: NDArray[np.float32],
@@ -353,10 +345,21 @@ def _encode(
     stride = _stride(size)
     for b in range(len(windows)):
         _piecewise_aggregate(windows, b, size, stride, means)
-        _draw(means, size, lags, method, scaling, range_g, images, b, 0, x, s)
-        if detail_sd != ALONE:
-            _standardise(means, size, stride)
-            _draw(means, size, lags, method, scaling, detail_sd, images, b, images.shape[1] // 2, x, s)
+        # Each a kernel of its own: of loops that stand together too few vectorise.
+        if scaling == MINMAX:
+            _scale_minmax(means, size, stride, x, s)
+        elif scaling == FIXED:
+            _decay(means, 1.0 / range_g, x, s)
+            _tanh(x, s)
+        else:
+            # (1 + tanh(a / range)) / 2 is 1 / (1 + exp(-2 a / range)).
+            _decay(means, 2.0 / range_g, x, s)
+            _logistic(x, s)
+        _fields(x, s, size, lags, method, images, b, 0)
+        if detail_g != ALONE:
+            _less_around(means, size, stride, x)
+            _soft(detail_g, x, s)
+            _fields(x, s, size, lags, method, images, b, images.shape[1] // 2)
 
 
 # One window takes less time than it takes to give the GIL away and get it back.
@@ -372,7 +375,7 @@ def encode_window(
     method: int,
     scaling: int,
     range_g: float,
-    detail_sd: float,
+    detail_g: float,
     image: NDArray[np.float32],
 ) -> bool:
     """Encode (3, n) into an image; False, and nothing written, where shapes do not fit.
@@ -384,16 +387,16 @@ def encode_window(
         method: SUMMATION, DIFFERENCE or BOTH.
         scaling: MINMAX, FIXED or LOGISTIC.
         range_g: Of the last two.
-        detail_sd: ALONE, or the same fields of small movements follow, on as many channels.
+        detail_g: ALONE, or the same fields of small movements follow, on as many channels.
         image: Written to.
     """
-    if not _fit(window.shape, image.shape, size, lags, method, detail_sd):
+    if not _fit(window.shape, image.shape, size, lags, method, detail_g):
         return False
     axes, n = window.shape
     channels, height, width = image.shape
     windows, images = window.reshape(1, axes, n), image.reshape(1, channels, height, width)
     means, x, s = _scratch(size)
-    _encode(windows, size, lags, method, scaling, range_g, detail_sd, images, means, x, s)
+    _encode(windows, size, lags, method, scaling, range_g, detail_g, images, means, x, s)
     return True
 
 
@@ -408,14 +411,14 @@ def encode_windows(
     method: int,
     scaling: int,
     range_g: float,
-    detail_sd: float,
+    detail_g: float,
     images: NDArray[np.float32],
 ) -> bool:
     """Encode (b, 3, n) into b images; otherwise as ``encode_window``."""
     if len(windows) != len(images) or not _fit(
-        windows.shape[1:], images.shape[1:], size, lags, method, detail_sd
+        windows.shape[1:], images.shape[1:], size, lags, method, detail_g
     ):
         return False
     means, x, s = _scratch(size)
-    _encode(windows, size, lags, method, scaling, range_g, detail_sd, images, means, x, s)
+    _encode(windows, size, lags, method, scaling, range_g, detail_g, images, means, x, s)
     return True

@@ -49,17 +49,15 @@ class ImageSpec(BaseModel):
     lags: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, exclude_if=_is_absent)
     """Absent: the whole field. Else the band of so many lags beside its diagonal, sheared upright: the pixel
     in row k and column t holds the segments t and t + k + 1."""
-    detail_sd: Annotated[float, Field(ge=0.1, le=16.0)] | None = Field(default=None, exclude_if=_is_absent)
-    """Absent: the acceleration alone. Else the same fields once more, of how each axis differs from its mean
-    in the window, in units of its standard deviation there and 2 mg: so many of them are mapped as ``range_g``
-    is. Beside gravity, the small movements of a hand that seems to rest are next to nothing."""
+    detail_g: Annotated[float, Field(ge=0.001, le=64.0)] | None = Field(default=None, exclude_if=_is_absent)
+    """Absent: the acceleration alone. Else the same fields once more, of detail: what each segment d differs
+    from its mean with the twelve before and the twelve after it, as (1 + d / (|d| + detail_g)) / 2. Beside
+    gravity, the small movements of a hand that seems to rest are next to nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.scaling == "minmax") != (self.range_g is None):
             raise ValueError('range_g is needed for scaling "fixed" or "logistic", and for nothing else')
-        if self.detail_sd is not None and self.range_g is None:
-            raise ValueError("detail_sd is of no use to minmax, which maps small movements to [-1, 1] as well")
         if self.lags is not None and self.lags >= self.size:
             raise ValueError(f"{self.lags} lags do not fit in a field of {self.size} segments")
         return self
@@ -68,7 +66,7 @@ class ImageSpec(BaseModel):
     def channels(self) -> int:
         """3, twice as many for "both", and twice as many with detail."""
         fields = 2 if self.method == "both" else 1
-        return AXES * fields * (1 if self.detail_sd is None else 2)
+        return AXES * fields * (1 if self.detail_g is None else 2)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,8 +79,8 @@ class ImageSpec(BaseModel):
     def kernel_arguments(self) -> tuple[int, int, int, int, float, float]:
         """Size, lags, method, scaling, range and detail, as ``_gaf`` takes them."""
         method, scaling = _METHODS[self.method], _SCALINGS[self.scaling]
-        detail_sd = self.detail_sd or _gaf.ALONE
-        return self.size, self.lags or _gaf.WHOLE, method, scaling, self.range_g or 0.0, detail_sd
+        detail_g = self.detail_g or _gaf.ALONE
+        return self.size, self.lags or _gaf.WHOLE, method, scaling, self.range_g or 0.0, detail_g
 
 
 def encode(

@@ -27,9 +27,11 @@ def cosines(means: Floats, scaling: str, range_g: float | None) -> Floats:
     return np.asarray(np.clip(2.0 * (means - means.min()) / extent - 1.0, -1.0, 1.0))
 
 
-def detail(means: Floats) -> Floats:
-    """Less their mean, in standard deviations and 2 mg."""
-    return np.asarray((means - means.mean()) / (means.std() + 0.002))
+def detail(means: Floats, half_g: float) -> Floats:
+    """Less the mean of 25 segments, at the ends those next to them again and again; half way at ``half_g``."""
+    around = np.array([np.pad(means, 12, mode="edge")[i : i + 25].mean() for i in range(len(means))])
+    less = means - around
+    return np.asarray((1.0 + less / (np.abs(less) + half_g)) / 2.0)
 
 
 def gramian_angular_field(
@@ -39,15 +41,14 @@ def gramian_angular_field(
     method: str,
     scaling: str,
     range_g: float | None,
-    detail_sd: float | None = None,
+    detail_g: float | None = None,
 ) -> Floats:
     """(3, n) to (3, 6 or 12, size, size)."""
     series = [piecewise_aggregate(axis.astype(np.float64), size) for axis in window]
     fields = _fields([cosines(means, scaling, range_g) for means in series], method)
-    if detail_sd is None:
+    if detail_g is None:
         return fields
-    small = [cosines(detail(means), scaling, detail_sd) for means in series]
-    return np.concatenate([fields, _fields(small, method)])
+    return np.concatenate([fields, _fields([detail(means, detail_g) for means in series], method)])
 
 
 def _fields(scaled: list[Floats], method: str) -> Floats:
