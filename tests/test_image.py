@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,7 +20,7 @@ from vskd_stream.image import AXES, ImageSpec, encode, encode_batch
 
 compiled = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="the compiled signature refuses this")
 
-SPECS = {
+SPECS: dict[str, dict[str, Any]] = {
     f"{method} {scaling}": {"method": method, "scaling": scaling, "range_g": range_g}
     for method in ("summation", "difference", "both")
     for scaling, range_g in (("minmax", None), ("fixed", 1.5), ("logistic", 1.5))
@@ -148,7 +149,9 @@ def test_the_field_is_bounded_and_symmetric_and_treats_all_axes_alike(window, si
 def test_detail_shows_what_moves_by_milligrams_wherever_gravity_points():
     spec = ImageSpec(size=64, scaling="logistic", range_g=1.5, detail_g=0.03)
     trembling = 0.02 * noise(AXES, 64)
-    lying, hanging = (encode(trembling + np.float32([[x], [0.0], [0.5]]), spec=spec) for x in (0.1, 0.9))
+    lying, hanging = (
+        encode(trembling + np.array([[x], [0.0], [0.5]], np.float32), spec=spec) for x in (0.1, 0.9)
+    )
     assert np.abs(lying[:AXES] - hanging[:AXES]).max() > 0.2
     assert np.abs(lying[AXES:] - hanging[AXES:]).max() < 1e-4
     assert np.ptp(lying[:AXES], axis=(1, 2)).max() < 0.1

@@ -32,7 +32,7 @@ def standardised(windows: Tensor) -> Tensor:
 
 
 def compressed(windows: Tensor) -> Tensor:
-    """(b, 3, n) windows in g less their mean over 25 samples around: in proportion up to 10 mg, above that its logarithm."""
+    """(b, 3, n) windows in g less their mean over 25 samples around; above 10 mg their logarithm."""
     side = _AROUND // 2
     around = F.avg_pool1d(F.pad(windows, (side, side), mode="replicate"), _AROUND, 1)
     return torch.asinh((windows - around) / _KNEE_G) / _LARGEST

@@ -152,7 +152,7 @@ def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
 
 @jit_inner
 def _less_around(means: NDArray[np.float64], size: int, stride: int, x: NDArray[np.float32]) -> None:
-    """Fill x with what each mean differs from those of the ``AROUND`` segments before and after it and itself.
+    """Fill x with what each mean differs from the mean of itself and ``AROUND`` segments on either side.
 
     At a window's ends its first and its last segment stand for those that are not there.
     """

@@ -28,7 +28,7 @@ def cosines(means: Floats, scaling: str, range_g: float | None) -> Floats:
 
 
 def detail(means: Floats, half_g: float) -> Floats:
-    """Less the mean of 25 segments, at the ends those next to them again and again; half way at ``half_g``."""
+    """Less the mean of 25 segments around, the ends' repeated; half of its way it goes within ``half_g``."""
     around = np.array([np.pad(means, 12, mode="edge")[i : i + 25].mean() for i in range(len(means))])
     less = means - around
     return np.asarray((1.0 + less / (np.abs(less) + half_g)) / 2.0)
