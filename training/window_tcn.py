@@ -20,9 +20,11 @@ _AXES = 3
 Detail = Literal["standardised", "compressed"]
 
 _FLOOR_G = 0.002
+"""Keeps what the quietest sensors make of a table small."""
 _AROUND = 25
 _KNEE_G = 0.01
-_LARGEST = 3.0
+_SPREAD = 3.0
+"""What the logarithm makes of 100 mg: brings detail to the size of the acceleration beside it."""
 
 
 def standardised(windows: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def compressed(windows: Tensor) -> Tensor:
     """(b, 3, n) windows in g less their mean over 25 samples around; above 10 mg their logarithm."""
     side = _AROUND // 2
     around = F.avg_pool1d(F.pad(windows, (side, side), mode="replicate"), _AROUND, 1)
-    return torch.asinh((windows - around) / _KNEE_G) / _LARGEST
+    return torch.asinh((windows - around) / _KNEE_G) / _SPREAD
 
 
 _DETAILS: dict[Detail, Callable[[Tensor], Tensor]] = {"standardised": standardised, "compressed": compressed}

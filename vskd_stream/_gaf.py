@@ -136,18 +136,22 @@ def _tanh(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
         s[i] = _TWO * q * divisor
 
 
+@jit_inline
+def _upper_half(x: np.float32, larger: np.float32, smaller: np.float32) -> tuple[np.float32, np.float32]:
+    """Of two parts of 1, that which the sign of x chooses, as a cosine; and its sine."""
+    cosine = larger if x >= _ZERO else smaller
+    # 1 - cosine is the other part, not a difference: so the sine stays exact where cosine is next to 1.
+    rest = smaller if x >= _ZERO else larger
+    return cosine, np.sqrt(rest * (_ONE + cosine))
+
+
 @jit_inner
 def _logistic(x: NDArray[np.float32], s: NDArray[np.float32]) -> None:
     """Of x and s = exp(-|x|): 1 / (1 + exp(-x)) and its complement."""
     for i in range(len(x)):
         q = s[i]
         larger = _ONE / (_ONE + q)
-        smaller = q * larger
-        cosine = larger if x[i] >= _ZERO else smaller
-        # 1 - cosine is computed, not subtracted: so s stays exact where cosine is next to 1.
-        rest = smaller if x[i] >= _ZERO else larger
-        x[i] = cosine
-        s[i] = np.sqrt(rest * (_ONE + cosine))
+        x[i], s[i] = _upper_half(x[i], larger, q * larger)
 
 
 @jit_inner
@@ -182,11 +186,7 @@ def _soft(half_g: float, x: NDArray[np.float32], s: NDArray[np.float32]) -> None
     half = np.float32(half_g)
     for i in range(len(x)):
         smaller = _HALF * half / (abs(x[i]) + half)
-        larger = _ONE - smaller
-        cosine = larger if x[i] >= _ZERO else smaller
-        rest = smaller if x[i] >= _ZERO else larger
-        x[i] = cosine
-        s[i] = np.sqrt(rest * (_ONE + cosine))
+        x[i], s[i] = _upper_half(x[i], _ONE - smaller, smaller)
 
 
 # Fields are written for all axes by one call each: an array that is sliced for a call is counted up and down
