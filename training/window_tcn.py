@@ -17,7 +17,7 @@ from training.teachers.temporal import Temporal
 
 _AXES = 3
 
-Detail = Literal["standardised", "compressed"]
+Detail = Literal["standardised", "compressed", "both"]
 
 _FLOOR_G = 0.002
 """Keeps what the quietest sensors make of a table small."""
@@ -40,7 +40,11 @@ def compressed(windows: Tensor) -> Tensor:
     return torch.asinh((windows - around) / _KNEE_G) / _SPREAD
 
 
-_DETAILS: dict[Detail, Callable[[Tensor], Tensor]] = {"standardised": standardised, "compressed": compressed}
+_DETAILS: dict[Detail, tuple[Callable[[Tensor], Tensor], ...]] = {
+    "standardised": (standardised,),
+    "compressed": (compressed,),
+    "both": (standardised, compressed),
+}
 
 
 class WindowTCN(Temporal):
@@ -55,13 +59,13 @@ class WindowTCN(Temporal):
     """
 
     def __init__(self, *, classes: int, width: int, dropout: float, detail: Detail | None = None) -> None:
-        inputs = _AXES if detail is None else 2 * _AXES
-        super().__init__(inputs=inputs, classes=classes, width=width, dropout=dropout)
-        self._detail = None if detail is None else _DETAILS[detail]
+        forms = () if detail is None else _DETAILS[detail]
+        super().__init__(inputs=_AXES * (1 + len(forms)), classes=classes, width=width, dropout=dropout)
+        self._forms = forms
 
     def maps(self, windows: Tensor) -> Tensor:
         """(b, 3, n) windows to the last stage's (b, 4 width, 1, n / 4) maps: as an image's, one row high."""
-        seen = windows if self._detail is None else torch.cat([windows, self._detail(windows)], 1)
+        seen = torch.cat([windows, *(form(windows) for form in self._forms)], 1)
         return super().maps(seen).unsqueeze(2)
 
     def embed(self, maps: Tensor) -> Tensor:

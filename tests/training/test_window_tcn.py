@@ -33,7 +33,7 @@ def test_neither_form_of_detail_sees_where_gravity_points(form):
     assert form(windows(amplitude_g=1e-5)).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("detail", ["standardised", "compressed"])
+@pytest.mark.parametrize("detail", ["standardised", "compressed", "both"])
 def test_a_network_that_sees_detail_tells_still_hands_apart_by_it(detail):
     torch.manual_seed(0)
     still = windows(amplitude_g=0.002).float()
