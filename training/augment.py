@@ -15,6 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _KNOTS = 4
 _STEEPEST = 2.0  # log-speeds are clipped at so many standard deviations
+_OCTAVES = 5
+"""Below half the sampling rate; what is slower still is stronger or weaker as the lowest is."""
+_HALTS = (0.1, 0.4)
+_LEFT = 0.3
+"""At most so much of a movement is left while it halts."""
+_FADING = 0.03
+"""Of a window: how long it takes to halt, and to go on."""
 
 
 class Augmentation(BaseModel):
@@ -37,6 +44,11 @@ class Augmentation(BaseModel):
     acceleration differs from its mean by, while gravity stays what it is."""
     waver: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda waver: waver == 0.0)
     """The same along the window: a movement grows and fades, as a walk does towards a turn or a door."""
+    timbre: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda timbre: timbre == 0.0)
+    """The same along frequency, octave by octave: a loose strap, soft soles, a sensor's own filter."""
+    halt: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda halt: halt == 0.0)
+    """Probability that a movement stops for a while: a tenth to two fifths of the window, less where that
+    reaches beyond it."""
     speed: float = Field(ge=0.0, le=0.5)
     """Standard deviation of the logarithm of the speed, for the window as a whole and along it."""
     noise_g: float = Field(ge=0.0, le=1.0)
@@ -86,6 +98,10 @@ def augment(
         turned = _stronger(turned, how.vigour * rng.standard_normal((batch, 1, 1)))
     if how.waver > 0.0:
         turned = _stronger(turned, _along(how.waver * rng.standard_normal((batch, _KNOTS)), n)[:, np.newaxis])
+    if how.timbre > 0.0:
+        turned = _coloured(turned, how.timbre * rng.standard_normal((batch, _OCTAVES + 1)))
+    if how.halt > 0.0:
+        turned = _stronger(turned, _halting(n, how.halt, rng, batch)[:, np.newaxis])
     if how.mirror > 0.0:
         turned = np.where(_some(rng, batch, how.mirror), mirrored(turned), turned)
     if how.upside_down > 0.0:
@@ -211,9 +227,13 @@ def _warp(
 
 
 def _along(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """(b, n) straight lines through (b, ``_KNOTS``) values, evenly apart."""
-    at = np.linspace(0.0, _KNOTS - 1.0, n)
-    left = np.minimum(at.astype(np.int64), _KNOTS - 2)
+    """(b, n) straight lines through (b, k) values, evenly apart."""
+    return _read_at(knots, np.linspace(0.0, knots.shape[1] - 1.0, n))
+
+
+def _read_at(knots: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(b, k) values to (b, n), along straight lines, at (n,) places from 0 to k - 1."""
+    left = np.minimum(at.astype(np.int64), knots.shape[1] - 2)
     lines: NDArray[np.float64] = knots[:, left] * (1.0 - (at - left)) + knots[:, left + 1] * (at - left)
     return lines
 
@@ -223,6 +243,31 @@ def _stronger(windows: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray
     mean = windows.mean(axis=2, keepdims=True)
     stronger: NDArray[np.float64] = mean + np.exp(log) * (windows - mean)
     return stronger
+
+
+def _coloured(windows: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(b, 3, n) windows, movement at each octave below half the sampling rate ``exp(log)`` times as strong.
+
+    ``log`` is (b, ``_OCTAVES`` + 1), the lowest frequency first; straight lines in between. The mean stays.
+    """
+    n = windows.shape[2]
+    spectrum = np.fft.rfft(windows, axis=2)
+    octave = np.clip(np.log2(2.0 * np.fft.rfftfreq(n)[1:]) + _OCTAVES, 0.0, _OCTAVES)
+    spectrum[:, :, 1:] *= np.exp(_read_at(log, octave))[:, np.newaxis]
+    coloured: NDArray[np.float64] = np.fft.irfft(spectrum, n, axis=2)
+    return coloured
+
+
+def _halting(n: int, probability: float, rng: np.random.Generator, batch: int) -> NDArray[np.float64]:
+    """(b, n) logarithms by which movement is weaker: 0, but for a while of some of the windows."""
+    length = rng.uniform(*_HALTS, (batch, 1))
+    start = rng.uniform(-_HALTS[1], 1.0, (batch, 1))
+    left = rng.uniform(0.0, _LEFT, (batch, 1))
+    at = np.linspace(0.0, 1.0, n)
+    inside = np.clip(np.minimum(at - start, start + length - at) / _FADING, 0.0, 1.0)
+    inside *= rng.random((batch, 1)) < probability
+    halting: NDArray[np.float64] = np.log(np.maximum(1.0 - (1.0 - left) * inside, 1e-3))
+    return halting
 
 
 def _rotations(count: int, deviation_deg: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from training import taxonomy
-from training.datasets import Recording, Source, dsads, geotec, mex, spar, wisdm
+from training.datasets import Recording, Source, dsads, geotec, mex, spar, weda, wisdm
 from training.documents import Frozen
 
-Kind = Literal["wisdm", "dsads", "geotec", "mex", "spar"]
+Kind = Literal["wisdm", "dsads", "geotec", "mex", "spar", "weda"]
 
 _JOINED_S = 0.1
 
@@ -34,6 +34,7 @@ LOADERS: dict[Kind, Loader] = {
     "geotec": Loader(geotec.SOURCE, geotec.load),
     "mex": Loader(mex.SOURCE, mex.load),
     "spar": Loader(spar.SOURCE, spar.load),
+    "weda": Loader(weda.SOURCE, weda.load),
 }
 
 

@@ -63,6 +63,8 @@ class ByDataset(Frozen):
     test: tuple[str, ...] = Field(min_length=1)
     validation: int = Field(ge=1, le=50)
     """How many people of the sets that are learned from choose the temperature."""
+    only_judged: tuple[str, ...] = ()
+    """Sets that no model learns from: their terms do not speak of models."""
     seed: int = Field(default=0, ge=0)
 
     def splits(self, subjects: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -70,7 +72,8 @@ class ByDataset(Frozen):
         splits = {}
         for name in self.test:
             test = [subject for subject in subjects if subject.startswith(f"{name}/")]
-            left = sorted(set(subjects) - set(test))
+            apart = tuple(f"{each}/" for each in (name, *self.only_judged))
+            left = sorted(subject for subject in subjects if not subject.startswith(apart))
             order = [left[i] for i in np.random.default_rng(self.seed).permutation(len(left))]
             splits[name] = _sides(order[self.validation :], order[: self.validation], test)
         return splits

@@ -156,6 +156,22 @@ MEANING: MappingProxyType[str, MappingProxyType[str, str | None]] = MappingProxy
                 "shoulder_exercise",
             )
         ),
+        # Most are over in a moment, or are several things in one.
+        "weda": MappingProxyType(
+            {
+                "walking": "walking",
+                "jogging": "running",
+                "stairs": "stairs",
+                "sitting_down_and_getting_up": None,
+                "collapsing_into_a_chair": None,
+                "tying_shoes": None,
+                "stumbling": None,
+                "jumping_gently": None,
+                "hitting_a_table": None,
+                "clapping": "clapping",
+                "opening_a_door": None,
+            }
+        ),
     }
 )
 """By data set and its own label."""
@@ -165,7 +181,7 @@ def markdown() -> str:
     """Both levels with their definitions and the sets' own labels, for the documentation."""
     rows = ["| coarse | what it means |", "|---|---|"]
     rows += [f"| `{name}` | {meaning} |" for name, meaning in COARSE.items()]
-    rows += ["", "| activity | coarse | what it means | learned from |", "|---|---|---|---|"]
+    rows += ["", "| activity | coarse | what it means | what the sets call it |", "|---|---|---|---|"]
     for activity in ACTIVITIES:
         origins = [
             f"{kind}: {', '.join(own)}"

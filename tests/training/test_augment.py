@@ -62,6 +62,42 @@ def test_a_wavering_movement_is_stronger_at_times_and_gravity_stays() -> None:
     assert np.corrcoef(logs[:, 0], logs[:, -1])[0, 1] == pytest.approx(0.0, abs=0.2)
 
 
+def test_timbre_makes_octaves_stronger_or_weaker_for_all_axes_alike_and_leaves_gravity_alone() -> None:
+    n = 256
+    waves = np.stack([np.sin(2.0 * np.pi * np.arange(n) * cycles / n) for cycles in (2, 32, 64)])
+    there = waves.sum(0)[:, np.newaxis] * [1.0, -0.5, 0.0] + [0.0, 0.0, 1.0]
+    made = augment(
+        np.broadcast_to(there, (2000, n, 3)).astype(np.float32),
+        n,
+        NONE.model_copy(update={"timbre": 0.3}),
+        np.random.default_rng(1),
+    )
+    assert made[:, 2] == pytest.approx(np.ones((2000, n)), abs=1e-6)
+    assert made[:, 1] == pytest.approx(-0.5 * made[:, 0], abs=1e-5)
+    logs = np.log(np.abs(np.fft.rfft(made[:, 0], axis=1)[:, [2, 32, 64]]) / (n / 2))
+    # 2 of 256 are below the lowest octave, 32 and 64 two and one below half the rate.
+    assert logs.std(axis=0) == pytest.approx([0.3, 0.3, 0.3], rel=0.1)
+    assert np.abs(np.corrcoef(logs.T) - np.eye(3)).max() < 0.1
+
+
+def test_a_movement_halts_for_a_while_and_gravity_stays() -> None:
+    n = 200
+    swing = np.resize([1.0, -1.0], n).astype(np.float32)[:, np.newaxis]
+    there = np.broadcast_to(swing * [1.0, 0.5, 0.0] + [0.0, 0.0, 1.0], (1000, n, 3)).astype(np.float32)
+    made = augment(there, n, NONE.model_copy(update={"halt": 0.4}), np.random.default_rng(1))
+    strength = np.abs(made)
+    assert made[:, 2] == pytest.approx(np.ones((1000, n)), abs=1e-6)
+    assert strength[:, 1] == pytest.approx(0.5 * strength[:, 0], abs=1e-6)
+    halted = strength[:, 0] < 0.31
+    share = halted.mean(axis=1)
+    # Three in ten of those that halt do so for less than can be seen, or beyond the window's ends.
+    assert 0.25 < (share > 0.0).mean() < 0.4
+    assert share.max() < 0.4
+    assert (np.abs(np.diff(halted.astype(int), axis=1)).sum(axis=1) <= 2).all()
+    assert strength.max() <= 1.0 + 1e-6
+    assert augment(there, n, NONE, np.random.default_rng(1)).std() == pytest.approx(there.std(), rel=1e-6)
+
+
 def test_noise_has_the_given_strength() -> None:
     made = augment(
         segments(N, batch=200), N, NONE.model_copy(update={"noise_g": 0.2}), np.random.default_rng(1)

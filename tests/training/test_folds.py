@@ -56,6 +56,15 @@ def test_a_data_set_is_tested_by_those_who_learned_from_all_others() -> None:
         assert not [each for side in ("train", "validation") for each in split[side] if each.startswith(name)]
 
 
+def test_nobody_learns_from_a_set_that_only_judges() -> None:
+    people = [f"{kind}/{i}" for kind in ("a", "b", "c") for i in range(5)]
+    without = ByDataset(kind="datasets", test=("a",), validation=3).splits(people[:10])
+    splits = ByDataset(kind="datasets", test=("a", "c"), validation=3, only_judged=("c",)).splits(people)
+    assert splits["a"] == without["a"]
+    assert splits["c"]["test"] == people[10:]
+    assert sorted(splits["c"]["train"] + splits["c"]["validation"]) == people[:10]
+
+
 def test_a_study_runs_once_and_is_taught_by_the_same_folds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
