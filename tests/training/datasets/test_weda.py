@@ -98,4 +98,4 @@ def test_the_set_itself(shared_data: Path) -> None:
     walks = [each for each in found if weda.SOURCE.labels[each.label] == "walking"]
     assert len(walks) == 68
     # Of an arm that hangs, nearly all of gravity lies along the arm, which is the watch's x.
-    assert np.mean([each.acc_g[:, 0].mean() for each in walks]) == pytest.approx(-0.9, abs=0.05)
+    assert np.median([each.acc_g[:, 0].mean() for each in walks]) == pytest.approx(-0.85, abs=0.02)
