@@ -17,6 +17,12 @@ from training.trial_run import write
 from vskd_stream.errors import ConfigError, VskdError
 
 _OF_TRIALS = frozenset({"distill", "compare", "report"})
+_JUDGED = {
+    None: recording_commands.evaluate,
+    "stream": recording_commands.judge_days,
+    "robustness": recording_commands.judge_robustness,
+    "elsewhere": recording_commands.judge_elsewhere,
+}
 _WITH_RESULTS = frozenset({"distill", "evaluate", "compare", "report", "teacher", "folds", "unknown"})
 
 
@@ -54,23 +60,12 @@ def _run_recordings(options: argparse.Namespace) -> None:
     elif options.command == "export":
         recording_commands.export_bundles(experiment, **places, say=_say)
     else:
-        if options.command == "unknown":
-            judged = recording_commands.judge_unknown
-        elif options.stream:
-            judged = recording_commands.judge_days
-        elif options.robustness:
-            judged = recording_commands.judge_robustness
-        else:
-            judged = recording_commands.evaluate
+        judged = recording_commands.judge_unknown if options.command == "unknown" else _JUDGED[options.by]
         judged(experiment, **places, results=options.results, say=_say)
 
 
 def _run_trials(options: argparse.Namespace) -> None:
-    if (
-        options.command == "unknown"
-        or getattr(options, "stream", False)
-        or getattr(options, "robustness", False)
-    ):
+    if options.command == "unknown" or getattr(options, "by", None):
         raise ConfigError(options.config, ["dataset: whole trials hold no streams; name a set of recordings"])
     if options.command == "compare":
         target = compare(
@@ -142,13 +137,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "teacher":
             command.add_argument("--seeds", type=int, default=1, help="so many, from the file's seed on")
         if name == "evaluate":
-            mode = command.add_mutually_exclusive_group()
-            mode.add_argument(
-                "--stream", action="store_true", help="whole days through the daemon's own pipeline instead"
-            )
-            mode.add_argument(
-                "--robustness", action="store_true", help="what other watches and other wrists cost instead"
-            )
+            ways = command.add_mutually_exclusive_group()
+            for way, what in (
+                ("stream", "whole days through the daemon's own pipeline instead"),
+                ("robustness", "what other watches and other wrists cost instead"),
+                ("elsewhere", "people and a watch of a set that nobody learned from instead"),
+            ):
+                ways.add_argument(f"--{way}", dest="by", action="store_const", const=way, help=what)
         if name == "folds":
             command.add_argument("--variants", default="", help="only these of the study's, by commas")
         if name in _WITH_RESULTS:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from training.augment import Augmentation
-from training.collection import Collection
+from training.collection import Collection, OneSet
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, merged, read, validated
@@ -129,6 +129,9 @@ class Fit(Frozen):
     threads: int = Field(ge=1, le=256)
     autocast: Literal["bfloat16", "off"] = "bfloat16"
     """Arithmetic of the convolutions while learning."""
+    # Left out where it is what all runs had before there was a choice.
+    averaged: float = Field(default=0.0, ge=0.0, lt=1.0, exclude_if=lambda averaged: averaged == 0.0)
+    """Part of the steps, the last ones, of whose weights the mean is kept instead of the last."""
 
     @property
     def batches(self) -> int:
@@ -255,11 +258,20 @@ class Experiment(Exportable):
     split: SubjectSplit
     student: NetworkChoice = StudentChoice()
     teacher: EnsembleChoice | BundleChoice | None = None
+    # Left out where it is what all experiments had before there was a choice.
+    elsewhere: OneSet | None = Field(default=None, exclude_if=lambda elsewhere: elsewhere is None)
+    """A set that nobody learns from, whose people and watch judge as well (``evaluate --elsewhere``)."""
 
     @model_validator(mode="after")
     def _only_students_are_taught(self) -> Self:
         if self.teacher and isinstance(self.student, WindowTCNChoice):
             raise ValueError("a window-tcn teaches and is not taught: leave out teacher")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_learns_elsewhere(self) -> Self:
+        if self.elsewhere and f"{self.elsewhere.kind}/" in self.dataset.sources:
+            raise ValueError(f"elsewhere: {self.elsewhere.kind} is one of the sets that are learned from")
         return self
 
     @model_validator(mode="after")
@@ -303,8 +315,9 @@ class Experiment(Exportable):
 
     @property
     def identity(self) -> str:
-        """A hash of all that the weights depend on; decisions and export may change afterwards."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"decisions", "export"}), sort_keys=True)
+        """A hash of all that the weights depend on; decisions, export and judges may change afterwards."""
+        later = {"decisions", "export", "elsewhere"}
+        text = json.dumps(self.model_dump(mode="json", exclude=later), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

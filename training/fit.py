@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from training.averaging import MeanWeights
 from training.experiment import Fit
 from vskd_stream.errors import VskdError
 
-Batches = Callable[[int], Iterator[tuple[NDArray[np.float32], NDArray[np.int64], *tuple[NDArray[Any], ...]]]]
-"""An epoch's number to its (images, labels) and whatever else the task is called with."""
+Batch = tuple[NDArray[np.float32], NDArray[np.int64], *tuple[NDArray[Any], ...]]
+"""(images, labels) and whatever else the task is called with."""
+Batches = Callable[[int], Iterator[Batch]]
+"""An epoch's number to its batches."""
 Curve = dict[str, float]
 """What one epoch came to, by name: "loss", "accuracy" and every other scalar of the task's answer."""
 
@@ -77,15 +81,18 @@ def fit(
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=settings.peak_learning_rate, weight_decay=settings.weight_decay)
-    curves = _resume(checkpoint, task, optimiser, identity)
+    mean = MeanWeights(task) if settings.averaged > 0.0 else None
+    curves = _resume(checkpoint, task, identity, optimiser=optimiser, mean=mean)
     first = len(curves)
     if first > 0:
         say(f"resumed after epoch {first} of {settings.epochs}")
     began = time.monotonic()
     for epoch in range(first, settings.epochs):
-        curve = _epoch(task, optimiser, batches=batches, settings=settings, seed=seed, epoch=epoch)
+        curve = _epoch(task, optimiser, mean, batches=batches, settings=settings, seed=seed, epoch=epoch)
         curves.append(curve)
-        _save(checkpoint, task, optimiser, identity, curves)
+        if mean is not None and epoch + 1 == settings.epochs:
+            mean.settle(partial(_answer, task, batch, settings=settings) for batch in batches(epoch))
+        _save(checkpoint, task, optimiser, mean, identity=identity, curves=curves)
         draw(epoch + 1, curve)
         note = after_epoch()
         spent_s = time.monotonic() - began
@@ -122,6 +129,7 @@ class _Sums:
 def _epoch(
     task: nn.Module,
     optimiser: torch.optim.Optimizer,
+    mean: MeanWeights | None,
     *,
     batches: Batches,
     settings: Fit,
@@ -132,44 +140,57 @@ def _epoch(
     task.train()
     torch.manual_seed((seed << 20) + epoch)
     step = epoch * settings.batches
+    steps = settings.epochs * settings.batches
     sums = _Sums()
-    for images, labels, *others in batches(epoch):
+    for batch in batches(epoch):
         for group in optimiser.param_groups:
-            group["lr"] = one_cycle(
-                step, steps=settings.epochs * settings.batches, peak=settings.peak_learning_rate
-            )
-        x = torch.from_numpy(images)
-        if x.ndim == _IMAGES:
-            x = x.contiguous(memory_format=torch.channels_last)
-        y = torch.from_numpy(labels)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.autocast == "bfloat16"):
-            result = task(x, y, *map(torch.from_numpy, others))
+            group["lr"] = one_cycle(step, steps=steps, peak=settings.peak_learning_rate)
+        result = _answer(task, batch, settings=settings)
         loss = result["loss"]
         if not math.isfinite(loss.item()):
             raise FitError(f"the loss became {loss.item()} in epoch {epoch + 1}: lower peak_learning_rate")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        sums.add(result, y)
+        sums.add(result, torch.from_numpy(batch[1]))
         step += 1
+        if mean is not None and step > (1.0 - settings.averaged) * steps:
+            mean.add()
     return sums.means()
 
 
+def _answer(task: nn.Module, batch: Batch, *, settings: Fit) -> dict[str, torch.Tensor]:
+    """What the task says of a batch, while it learns."""
+    images, labels, *others = batch
+    x = torch.from_numpy(images)
+    if x.ndim == _IMAGES:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.autocast == "bfloat16"):
+        result: dict[str, torch.Tensor] = task(x, torch.from_numpy(labels), *map(torch.from_numpy, others))
+    return result
+
+
 def _save(
-    path: Path, task: nn.Module, optimiser: torch.optim.Optimizer, identity: str, curves: list[Curve]
+    path: Path,
+    task: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    mean: MeanWeights | None,
+    *,
+    identity: str,
+    curves: list[Curve],
 ) -> None:
-    partial = path.with_suffix(".partial")
+    unfinished = path.with_suffix(".partial")
     state = {
         "identity": identity,
         "curves": curves,
         "task": task.state_dict(),
         "optimiser": optimiser.state_dict(),
-    }
+    } | ({} if mean is None else {"mean": mean.state()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
+        torch.save(state, unfinished)
         # A kill in the middle of writing must leave the last whole checkpoint in place.
-        partial.replace(path)
+        unfinished.replace(path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         raise FitError(
             f"checkpoint {path} cannot be written ({error}): make room; the last whole one goes on"
@@ -177,7 +198,12 @@ def _save(
 
 
 def _resume(
-    path: Path, task: nn.Module, optimiser: torch.optim.Optimizer | None, identity: str
+    path: Path,
+    task: nn.Module,
+    identity: str,
+    *,
+    optimiser: torch.optim.Optimizer | None = None,
+    mean: MeanWeights | None = None,
 ) -> list[Curve]:
     """Load what ``_save`` wrote, if it is there; the means of the epochs done."""
     if not path.exists():
@@ -192,12 +218,14 @@ def _resume(
     task.load_state_dict(state["task"])
     if optimiser is not None:
         optimiser.load_state_dict(state["optimiser"])
+    if mean is not None:
+        mean.restore(state["mean"])
     curves: list[Curve] = state["curves"]
     return curves
 
 
 def restore(task: nn.Module, *, checkpoint: Path, identity: str, epochs: int) -> None:
     """Load a finished run's weights into ``task``; ``FitError`` if there is none."""
-    done = len(_resume(checkpoint, task, None, identity))
+    done = len(_resume(checkpoint, task, identity))
     if done < epochs:
         raise FitError(f"checkpoint {checkpoint}: {done} of {epochs} epochs done; run vskd-train train first")

@@ -18,7 +18,7 @@ from training.distillate import Distillate
 from training.ensemble import Taught
 from training.experiment import BundleChoice, Experiment, WindowTCNChoice
 from training.fit import Batches, FitError, fit, restore
-from training.judging import days, robustness, unknown
+from training.judging import days, elsewhere, robustness, unknown
 from training.judging.bundles import judged_bundles
 from training.judging.evaluate import Judgement, table
 from training.networks import Network, told
@@ -199,6 +199,12 @@ def judge_robustness(experiment: Experiment, *, data: Path, run: Path, results: 
     """Judge the int8 bundle on other wrists and watches; write a file of figures."""
     found = robustness.evaluate(experiment, bundle_path(experiment, "int8", run=run), data=data, say=say)
     _write(results / f"{experiment.name}-robustness.json", found, say=say)
+
+
+def judge_elsewhere(experiment: Experiment, *, data: Path, run: Path, results: Path, say: Say) -> None:
+    """Judge the int8 bundle by a set that nobody learned from; write a file of figures."""
+    found = elsewhere.evaluate(experiment, bundle_path(experiment, "int8", run=run), data=data, say=say)
+    _write(results / f"{experiment.name}-elsewhere.json", found, say=say)
 
 
 def _bundles(experiment: Experiment, *, run: Path) -> dict[str, Path]:

@@ -182,7 +182,15 @@ def test_a_student_without_its_teacher_is_told_how_to_get_one(
     assert "train it: vskd-train teacher" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [("unknown",), ("evaluate", "--stream"), ("evaluate", "--robustness")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("unknown",),
+        ("evaluate", "--stream"),
+        ("evaluate", "--robustness"),
+        ("evaluate", "--elsewhere"),
+    ],
+)
 def test_whole_trials_are_not_judged_as_streams(
     command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ SETTINGS = Fit(
     threads=1,
     autocast="off",
 )
+AVERAGED = SETTINGS.model_copy(update={"averaged": 0.6})
 
 
 class KilledError(Exception):
@@ -60,7 +61,9 @@ def batches(epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]
         yield images.astype(np.float32), labels
 
 
-def run(path: Path, *, stop_after: int | None = None, identity: str = "a") -> tuple[ToyTask, list[str]]:
+def run(
+    path: Path, *, stop_after: int | None = None, identity: str = "a", settings: Fit = SETTINGS
+) -> tuple[ToyTask, list[str]]:
     task, lines = ToyTask(), []
 
     def say(line: str) -> None:
@@ -69,7 +72,7 @@ def run(path: Path, *, stop_after: int | None = None, identity: str = "a") -> tu
             raise KilledError
 
     with contextlib.suppress(KilledError):
-        fit(task, batches=batches, settings=SETTINGS, seed=3, checkpoint=path, identity=identity, say=say)
+        fit(task, batches=batches, settings=settings, seed=3, checkpoint=path, identity=identity, say=say)
     return task, lines
 
 
@@ -81,11 +84,12 @@ def test_the_loss_falls_and_every_epoch_says_so(tmp_path: Path) -> None:
     assert "0.0 min to go" in lines[-1]
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, AVERAGED])
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, stop_after: int) -> None:
-    whole, _ = run(tmp_path / "whole.pt")
-    run(tmp_path / "killed.pt", stop_after=stop_after)
-    resumed, lines = run(tmp_path / "killed.pt")
+def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, stop_after: int, settings: Fit) -> None:
+    whole, _ = run(tmp_path / "whole.pt", settings=settings)
+    run(tmp_path / "killed.pt", stop_after=stop_after, settings=settings)
+    resumed, lines = run(tmp_path / "killed.pt", settings=settings)
     assert lines[0] == f"resumed after epoch {stop_after} of 4"
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
