@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from training.collection import Collection
 from training.datasets import Recording
@@ -92,6 +92,14 @@ class Study(Frozen):
     stand for those of the run at hand."""
     experiment: dict[str, Any]
     """As in an experiment's file, without name, seed and split."""
+
+    @model_validator(mode="after")
+    def _known_sets(self) -> Self:
+        if isinstance(self.scheme, ByDataset):
+            named = {*self.scheme.test, *self.scheme.only_judged}
+            if strange := sorted(named - {prefix.rstrip("/") for prefix in self.dataset.sources}):
+                raise ValueError(f"scheme names {strange}, which are none of the data sets")
+        return self
 
     @property
     def dataset(self) -> Collection:

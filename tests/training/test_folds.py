@@ -106,6 +106,20 @@ def test_a_study_that_cannot_run_is_refused_before_it_begins(
         folds.load(study(tmp_path, **changes))
 
 
+@pytest.mark.parametrize(
+    "scheme", [{"test": ["wisdm", "wedding"]}, {"test": ["wisdm"], "only_judged": ["wedding"]}]
+)
+def test_a_set_that_the_study_does_not_have_is_named(tmp_path: Path, scheme: dict[str, Any]) -> None:
+    sets = {"kind": "merged", "sets": [{"kind": "wisdm", "file": toys.FILE}]}
+    path = study(tmp_path, experiment={"dataset": sets})
+    document = yaml.safe_load(path.read_text())
+    document["scheme"] = {"kind": "datasets", "validation": 1} | scheme
+    document["experiment"]["dataset"] = sets
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError, match=r"scheme names \['wedding'\], which are none of the data sets"):
+        folds.load(path)
+
+
 def test_a_variant_that_is_not_in_the_study_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
