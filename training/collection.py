@@ -93,11 +93,17 @@ class OneSet(Frozen):
         )
 
 
-class WeightedSet(Frozen):
-    """One of several data sets."""
+class SetFile(Frozen):
+    """A data set, and where it lies."""
 
     kind: Kind
     file: str = Field(min_length=1)
+    """Its name in the folder given with --data."""
+
+
+class WeightedSet(SetFile):
+    """One of several data sets."""
+
     weight: float = Field(default=1.0, gt=0.0, le=100.0)
     """How often a window of a label is drawn from here, relative to the other sets that have the label."""
 

@@ -34,7 +34,7 @@ def recordings(experiment: Experiment, *, data: Path) -> list[Recording]:
     chosen = experiment.elsewhere
     if chosen is None:
         raise DatasetError(experiment.name, "the experiment names no set under `elsewhere`")
-    one = SeveralSets(kind="merged", sets=(WeightedSet(kind=chosen.kind, file=chosen.file),))
+    one = SeveralSets(kind="merged", sets=(WeightedSet(**chosen.model_dump()),))
     return [
         replace(each, label=experiment.labels.index(one.labels[each.label]))
         for each in one.recordings(data)
@@ -66,15 +66,14 @@ def evaluate(
 def judged(predictions: Predictions, manifest: Manifest, *, hop_s: float) -> dict[str, Any]:
     """Figures of windows ``hop_s`` apart; at the coarse level by label and by person as well."""
     labels = manifest.labels
-    probabilities, truth = predictions.pooled()
     to, kinds = coarse_level(labels, manifest.decision.coarse)
-    fine = measure(probabilities, truth, labels)
-    coarse = measure(summed(probabilities, to), to[truth], kinds)
+    stretches = [replace(stretch, label=int(to[stretch.label])) for stretch in predictions.stretches]
+    by_kind = Predictions(stretches, [summed(rows, to) for rows in predictions.probabilities])
+    fine = measure(*predictions.pooled(), labels)
+    coarse = measure(*by_kind.pooled(), kinds)
     # With its margin, the first seconds of recordings as short as these would be most of what is unknown.
     votes = vote(predictions, manifest.decision.model_copy(update={"margin": 0.0}), labels, hop_s=hop_s)
     seen = {kind: each for kind, each in coarse.labels.items() if each.windows}
-    stretches = [replace(stretch, label=int(to[stretch.label])) for stretch in predictions.stretches]
-    by_kind = Predictions(stretches, [summed(rows, to) for rows in predictions.probabilities])
     return {
         "windows": fine.windows,
         "accuracy": fine.accuracy,
