@@ -409,12 +409,19 @@ _manifests = st.builds(
     smoothing_windows=st.integers(1, 3),
     change_cost=st.sampled_from([0.0, 2.3, 6.1]),
     margin=st.sampled_from([0.0, 0.9]),
+    begin_margin=st.sampled_from([0.0, 1.3]),
     switch_after_s=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
     unknown_after_s=st.sampled_from([1.0, 3.3]),
     minimum_s=_seconds,
     hold_s=_seconds,
     update_every_s=st.sampled_from([0.01, 1.0, 3.33, 7.0]),
-    not_worn=st.sampled_from([None, {"below_g": 0.013, "for_s": 10.0}]),
+    not_worn=st.sampled_from(
+        [
+            None,
+            {"below_g": 0.013, "for_s": 10.0},
+            {"below_g": 0.013, "for_s": 10.0, "table_below_g": 0.005},
+        ]
+    ),
 )
 _preferences = st.builds(
     Preferences,

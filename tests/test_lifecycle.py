@@ -29,11 +29,15 @@ def lifecycle(preferences: Preferences = NO_PREFERENCES, **decision: Any) -> Lif
 
 
 def follow(machine: Lifecycle, votes: str, *, since: dict[int, int] | None = None) -> list[Change]:
-    """One letter a window, the first at 0; ``since`` where a vote speaks for more than its own window."""
+    """One letter a window, the first at 0, a capital one where that is too weak for its label to begin with.
+
+    ``since`` where a vote speaks for more than its own window.
+    """
     changes = []
     for i, letter in enumerate(votes):
         centre = 10 * i
-        vote = Vote(NAMES[letter], 0.75, (since or {}).get(centre, centre))
+        since_then = (since or {}).get(centre, centre)
+        vote = Vote(NAMES[letter.lower()], 0.75, since_then, begins=not letter.isupper())
         change = machine.push(vote, centre=centre)
         changes += [change] if change is not None else []
     return changes
@@ -49,6 +53,12 @@ def test_a_label_prevails_once_it_has_won_every_vote_for_switch_after_s() -> Non
     assert brief(follow(machine, "ddd")) == [(0, "drive", 0)]
     assert brief(follow(lifecycle(switch_after_s=1.0), "dddwwdwwd")) == [(0, "drive", 0)]
     assert brief(follow(lifecycle(switch_after_s=1.0), "dddwww")) == [(0, "drive", 0), (30, "walk", 30)]
+
+
+def test_what_is_too_weak_to_begin_with_is_unknown_but_what_goes_on_goes_on_by_it() -> None:
+    assert brief(follow(lifecycle(), "WWWw" + 50 * "W")) == [(30, "walk", 30)]
+    assert brief(follow(lifecycle(), "d" + 12 * "W")) == [(0, "drive", 0), (10, "unknown", 10)]
+    assert brief(follow(lifecycle(), "dWWWwW", since={40: 10})) == [(0, "drive", 0), (10, "walk", 10)]
 
 
 def test_an_activity_shorter_than_its_minimum_is_never_told() -> None:

@@ -149,6 +149,7 @@ class Decisions(Frozen):
     smoothing_windows: int
     change_cost: float = 0.0
     margin: float = 0.0
+    begin_margin: float = 0.0
     switch_after_s: float
     unknown_after_s: float = 10.0
     minimum_s: dict[str, float] = Field(default_factory=dict)

@@ -4,13 +4,14 @@
    it leads, until another one prevails or it has not prevailed again for ``unknown_after_s``.
 2. It is established while it prevails and has led for at least its ``minimum_s``.
 3. What is established becomes the activity, unless the activity before is held: for its ``hold_s``, and
-   only against labels with a shorter one. While nothing is established everything stays as it is, but
+   only against labels with a shorter one. Votes that are too weak to begin with count for the activity
+   alone; else they are as ``unknown``. While nothing is established everything stays as it is, but
 4. when nothing has been for ``unknown_after_s``, ``unknown`` is. (That is made to be at least twice as
    long as any label needs.) It is told to be of the kind (a coarse label) that two thirds of the votes name,
    if there is one.
 
-By 4 no label outlives what speaks for it. By the second half of 3 any two histories come to the same
-activity within a bounded time: of two labels that could hold each other off for ever, one is not held.
+By 4 no label outlives what speaks for it. Any two histories come to the same activity within a bounded time of
+votes strong enough to begin with, for of two labels that could hold each other off for ever, one is not held.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from vskd_stream.manifest import STATES, UNKNOWN, Manifest
 from vskd_stream.votes import Vote
@@ -128,6 +131,8 @@ class Lifecycle:
 
     def push(self, vote: Vote, *, centre: int) -> Change | None:
         """Take the next window's vote; tells if the activity changes by it."""
+        if not vote.begins and (self.activity is None or self.activity.label != vote.label):
+            vote = msgspec.structs.replace(vote, label=UNKNOWN, since=centre)
         if self._run is None or self._run.label != vote.label:
             self._run, self._run_from = Bout(vote.label, vote.since), centre
         for each in (self._run, self._leader, self.activity):

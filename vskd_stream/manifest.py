@@ -42,6 +42,9 @@ class Stillness(_Frozen):
     """The standard deviation of each axis within a window must be under this."""
     for_s: float = Field(ge=10.0, le=86_400.0)
     """Of every window for so long."""
+    table_below_g: float = Field(default=0.0, ge=0.0, le=0.1)
+    """No activity begins while each axis has stayed under this standard deviation ever since it would have
+    begun: a device that lies on a table looks so as well; 0: that is never in doubt."""
 
 
 class Decision(_Frozen):
@@ -57,6 +60,9 @@ class Decision(_Frozen):
     margin: float = Field(default=0.0, ge=0.0, le=1000.0)
     """Evidence in nats by which the likeliest path must lead those to other labels; else the vote is
     ``unknown``."""
+    begin_margin: float = Field(default=0.0, ge=0.0, le=1000.0)
+    """Evidence in nats to which that lead, times the label's mean probability, must come before its activity
+    begins: what is less likely must prove itself for longer. What goes on needs no more than ``margin``."""
     unknown_below: dict[Label, Probability]
     """Per label: where its mean probability is under this, the vote is ``unknown``. That is the mean over
     ``smoothing_windows``; or over the windows of the last ``unknown_after_s`` for which the path has had

@@ -36,6 +36,8 @@ class Vote(msgspec.Struct, frozen=True):
     """Centre, in grid samples, of the first window that speaks for this label without a break."""
     coarse: str = UNKNOWN
     """What the windows of the last ``unknown_after_s`` are surely a kind of, whatever the label."""
+    begins: bool = True
+    """Whether that is enough for an activity to begin with; one that goes on needs less."""
 
 
 class Path(NamedTuple):
@@ -52,8 +54,8 @@ class _Best(NamedTuple):
     label: int
     probability: float
     since: int
-    is_ahead: bool = True
-    """Whether it leads clearly enough."""
+    lead: float = math.inf
+    """As a path's, in nats."""
     is_judged: bool = True
     """Whether its threshold counts already."""
 
@@ -86,6 +88,7 @@ class Voter:
         still = decision.not_worn
         self._still_g = still.below_g if still else 0.0
         self._still_for = round(still.for_s * sampling_rate_hz) if still else 0
+        self._table_g = still.table_below_g if still else 0.0
         self._judged = max(1, round(decision.unknown_after_s * sampling_rate_hz))
         self._centres = array("q", bytes(8 * decision.smoothing_windows))
         self._judged_centres: deque[int] = deque(maxlen=decision.smoothing_windows)
@@ -105,12 +108,13 @@ class Voter:
         self._window = window_samples
         self._still_from: int | None = None
         self._lain: _Lain | None = None
+        self._unmoved_from: int | None = None
 
     def reset(self) -> None:
         """Forget the windows so far."""
         self._judged_centres.clear()
         self._pushed = 0
-        self._still_from = self._lain = None
+        self._still_from = self._lain = self._unmoved_from = None
 
     def push(
         self, probabilities: Sequence[float] | NDArray[np.float32], *, centre: int, unrest_g: float = math.inf
@@ -119,6 +123,10 @@ class Voter:
         row = np.asarray(probabilities, np.float32)
         if self._lain is None or centre >= self._lain.until:
             self._watch(centre, is_still=unrest_g < self._still_g)
+            if unrest_g >= self._table_g:
+                self._unmoved_from = None
+            elif self._unmoved_from is None:
+                self._unmoved_from = centre
         if self._lain is not None and centre < self._lain.until:
             return Vote(NOT_WORN, float(row.max()), self._lain.since)
         slot = self._pushed % len(self._centres)
@@ -132,9 +140,13 @@ class Voter:
             return Vote(NOT_WORN, best.probability, unworn_from)
         label = self._labels[best.label]
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
-        if not best.is_ahead or is_unlikely or label in self._silenced:
+        if best.lead < self._decision.margin or is_unlikely or label in self._silenced:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
-        return Vote(label, best.probability, best.since, coarse=self._coarse(judged))
+        begins = (
+            not best.lead * best.probability < self._decision.begin_margin
+            and not self._may_lie_on_a_table(best.since)
+        )
+        return Vote(label, best.probability, best.since, coarse=self._coarse(judged), begins=begins)
 
     def _watch(self, centre: int, *, is_still: bool) -> None:
         """See whether the device lies about, and from when on windows hold nothing of that any more."""
@@ -153,6 +165,12 @@ class Voter:
         """Since when the device has lain about, if it has at ``centre`` and for as long as that takes."""
         still_from = self._still_from
         return None if still_from is None or centre - still_from < self._still_for else still_from
+
+    def _may_lie_on_a_table(self, since: int) -> bool:
+        """Whether the device has not moved since what began at ``since``."""
+        # Known to half a window, and a window's centre lies half of one behind the last movement in it; as
+        # much again, for a path may begin early.
+        return self._unmoved_from is not None and 2 * (self._unmoved_from - since) <= 3 * self._window
 
     def _coarse(self, judged: int) -> str:
         """The coarse label of which the last windows are sure enough, together; else ``unknown``."""
@@ -182,7 +200,7 @@ class Voter:
             label,
             _votes.mean_of_last(self._probabilities, pushed, min(judged, count - first), label),
             since,
-            is_ahead=lead >= self._decision.margin,
+            lead=lead,
             # What the path has changed to is given time to prove itself: it beat what was before.
             is_judged=first == 0 or since <= last - self._judged,
         )

@@ -56,6 +56,7 @@ class Voted:
     label: str
     probability: float
     since: int
+    begins: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Rules:
         still = decision.not_worn
         self.still_for = round(still.for_s * rate_hz) if still else 0
         self.still_g = still.below_g if still else 0.0
+        self.table_g = still.table_below_g if still else 0.0
 
     def _samples(self, rate_hz: float, *seconds: Mapping[str, float]) -> dict[str, int]:
         merged = dict.fromkeys((*self.labels, UNKNOWN, NOT_WORN), 0.0)
@@ -161,11 +163,15 @@ def _stretches(history: list[Step | Break], rules: Rules) -> list[Stretch]:
 
 def _within(stretch: Stretch, rules: Rules) -> list[Told]:
     steps = stretch.steps
-    votes = [vote(steps[: i + 1], rules) for i in range(len(steps))]
+    votes: list[Voted] = []
     told: list[Told] = []
     goes_on: Found | None = None
     left_at: int | None = None
     for i, step in enumerate(steps):
+        voted = vote(steps[: i + 1], rules)
+        if not voted.begins and (goes_on is None or goes_on.label != voted.label):
+            voted = Voted(voted.centre, UNKNOWN, voted.probability, voted.centre)
+        votes.append(voted)
 
         def confidence(found: Found, last: int = i) -> float | None:
             if found.label in {UNKNOWN, NOT_WORN}:
@@ -211,13 +217,13 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
     recent = steps[-rules.decision.smoothing_windows :]
     if rules.decision.smoothing == "mean":
         mean = np.mean([step.probabilities for step in recent], axis=0)
-        best, first, enough, is_judged = int(np.argmax(mean)), len(steps) - 1, True, True
+        best, first, lead, is_judged = int(np.argmax(mean)), len(steps) - 1, math.inf, True
         probability = float(np.max(mean))
     else:
         evidence = [[math.log(max(p, LEAST_PROBABILITY)) for p in step.probabilities] for step in recent]
         lasts, starts, lead = path(evidence, change_cost=rules.decision.change_cost)
         # The tests choose costs that no sums of logarithms can tie with, other than of equal rows.
-        best, first, enough = min(lasts), max(starts), lead >= rules.decision.margin
+        best, first = min(lasts), max(starts)
         changed = first > 0
         first += len(steps) - len(recent)
         judged = [
@@ -231,8 +237,14 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
         return Voted(centres[-1], NOT_WORN, probability, centres[still_from])
     label = rules.labels[best]
     likely = not is_judged or probability >= rules.decision.unknown_below[label]
-    sure = enough and likely and label not in rules.silenced
-    return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1])
+    sure = lead >= rules.decision.margin and likely and label not in rules.silenced
+    unmoved = len(steps)
+    while unmoved > 0 and steps[unmoved - 1].unrest_g < rules.table_g:
+        unmoved -= 1
+    begins = probability == 0.0 or lead * probability >= rules.decision.begin_margin
+    if unmoved < len(steps) and centres[unmoved] - centres[first] <= 1.5 * rules.window:
+        begins = False
+    return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1], begins)
 
 
 def _since_worn(steps: list[Step], rules: Rules) -> tuple[list[Step], Voted]:
