@@ -73,7 +73,12 @@ def test_a_path_without_the_margin_is_unknown() -> None:
 
 def test_a_path_begins_nothing_until_its_lead_is_as_large_as_its_label_is_unlikely() -> None:
     # A clear walk leads by 2.9 nats a window at 0.9; a dim one, by 1.1 at 0.6.
-    rules = {"smoothing": "path", "smoothing_windows": 8, "change_cost": 8.0, "begin_margin": 4.0}
+    rules: dict[str, Any] = {
+        "smoothing": "path",
+        "smoothing_windows": 8,
+        "change_cost": 8.0,
+        "begin_margin": 4.0,
+    }
     told = votes(make_voter(**rules), *[CLEAR_WALK] * 3)
     assert [(vote.label, vote.begins) for vote in told] == [("walk", False), ("walk", True), ("walk", True)]
     told = votes(make_voter(**rules), *[[0.2, 0.2, 0.6]] * 8)

@@ -66,7 +66,7 @@ class Decision(_Frozen):
     unknown_below: dict[Label, Probability]
     """Per label: where its mean probability is under this, the vote is ``unknown``. That is the mean over
     ``smoothing_windows``; or over the windows of the last ``unknown_after_s`` for which the path has had
-    this label, and if the path has changed to it, once that is so long."""
+    this label and that lie behind where it began, and if the path has changed to it, once that is so long."""
     switch_after_s: float = Field(ge=0.0, le=60.0)
     """Another label must win every vote for so long before the activity changes."""
     unknown_after_s: float = Field(default=10.0, gt=0.0, le=3600.0)

@@ -31,7 +31,8 @@ class Vote(msgspec.Struct, frozen=True):
     """A label of the manifest, ``unknown`` or ``not_worn``."""
     probability: float
     """Mean calibrated probability of the best label, even if that is not enough to vote for it: over
-    the windows that are smoothed over, or over those of the last ``unknown_after_s`` that its path has."""
+    the windows that are smoothed over, or over those of the last ``unknown_after_s`` that its path has
+    and that hold nothing of what it changed from; over the last one at least."""
     since: int
     """Centre, in grid samples, of the first window that speaks for this label without a break."""
     coarse: str = UNKNOWN
@@ -196,9 +197,12 @@ class Voter:
             self._probabilities, pushed - count, count, self._decision.change_cost, LEAST_PROBABILITY
         )
         since, last = self._centre(first), self._judged_centres[-1]
+        clear = first
+        while 0 < first <= clear < count - 1 and 2 * (self._centre(clear) - since) < self._window:
+            clear += 1
         return _Best(
             label,
-            _votes.mean_of_last(self._probabilities, pushed, min(judged, count - first), label),
+            _votes.mean_of_last(self._probabilities, pushed, min(judged, count - clear), label),
             since,
             lead=lead,
             # What the path has changed to is given time to prove itself: it beat what was before.

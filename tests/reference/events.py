@@ -226,8 +226,12 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
         best, first = min(lasts), max(starts)
         changed = first > 0
         first += len(steps) - len(recent)
+        behind = 0.5 * rules.window if changed else 0.0
+        clear = [step for step in steps[first:] if step.end - steps[first].end >= behind]
         judged = [
-            step.probabilities[best] for step in steps[first:] if step.end > steps[-1].end - rules.judged
+            step.probabilities[best]
+            for step in clear or steps[-1:]
+            if step.end > steps[-1].end - rules.judged
         ]
         probability = float(np.mean(judged))
         is_judged = not changed or steps[-1].end - steps[first].end >= rules.judged

@@ -36,7 +36,7 @@ def judged_bundles(experiment: Exportable, stretches: Sequence[Stretch], *, run:
             predict(classifier.classify, stretches),
             labels=manifest.labels,
             decision=manifest.decision,
-            hop_s=experiment.signal.hop_s,
+            signal=experiment.signal,
         )
         identity = {
             "bundle_sha256": bundle.sha256,

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.collection import SeveralSets, WeightedSet
 from training.datasets import DatasetError, Recording
-from training.experiment import Experiment
+from training.experiment import Experiment, Signal
 from training.judging.evaluate import (
     Predictions,
     coarse_level,
@@ -50,7 +50,7 @@ def evaluate(
     loaded = load(bundle)
     classifier = Classifier(loaded, threads=experiment.fit.threads)
     predictions = predict(classifier.classify, cut(found, experiment.signal))
-    figures = judged(predictions, loaded.manifest, hop_s=experiment.signal.hop_s)
+    figures = judged(predictions, loaded.manifest, signal=experiment.signal)
     of_each = ", ".join(f"{kind} {share:.1%}" for kind, share in figures["recall"].items())
     say(
         f"coarse {figures['coarse_accuracy']:.1%} of {figures['windows']} windows ({of_each}); "
@@ -63,8 +63,8 @@ def evaluate(
     } | figures
 
 
-def judged(predictions: Predictions, manifest: Manifest, *, hop_s: float) -> dict[str, Any]:
-    """Figures of windows ``hop_s`` apart; at the coarse level by label and by person as well."""
+def judged(predictions: Predictions, manifest: Manifest, *, signal: Signal) -> dict[str, Any]:
+    """Figures of windows; at the coarse level by label and by person as well."""
     labels = manifest.labels
     to, kinds = coarse_level(labels, manifest.decision.coarse)
     stretches = [replace(stretch, label=int(to[stretch.label])) for stretch in predictions.stretches]
@@ -72,7 +72,7 @@ def judged(predictions: Predictions, manifest: Manifest, *, hop_s: float) -> dic
     fine = measure(*predictions.pooled(), labels)
     coarse = measure(*by_kind.pooled(), kinds)
     # With its margin, the first seconds of recordings as short as these would be most of what is unknown.
-    votes = vote(predictions, manifest.decision.model_copy(update={"margin": 0.0}), labels, hop_s=hop_s)
+    votes = vote(predictions, manifest.decision.model_copy(update={"margin": 0.0}), labels, signal=signal)
     seen = {kind: each for kind, each in coarse.labels.items() if each.windows}
     return {
         "windows": fine.windows,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.experiment import Signal
 from training.windows import Stretch, labels_of
 from vskd_stream.manifest import UNKNOWN, Decision
 from vskd_stream.pipeline import Classify
@@ -57,19 +58,23 @@ class Votes:
     """(w,) whether it is enough; else the vote is ``unknown``."""
 
 
-def vote(predictions: Predictions, decision: Decision, labels: Sequence[str], *, hop_s: float) -> Votes:
-    """The votes that the daemon would make events of; a stretch's windows are ``hop_s`` apart."""
+def vote(predictions: Predictions, decision: Decision, labels: Sequence[str], *, signal: Signal) -> Votes:
+    """The votes that the daemon would make events of."""
     # Without a threshold or a margin every window votes for its best label.
     lenient = {"unknown_below": dict.fromkeys(labels, 0.0), "margin": 0.0}
     told = []
     for rows in predictions.probabilities:
         voters = [
-            # One sample a window: then its number is its place on the grid.
-            Voter(each, labels=labels, sampling_rate_hz=1.0 / hop_s, window_samples=1)
+            Voter(
+                each,
+                labels=labels,
+                sampling_rate_hz=signal.sampling_rate_hz,
+                window_samples=signal.window_samples,
+            )
             for each in (decision.model_copy(update=lenient), decision)
         ]
         for i, row in enumerate(rows.tolist()):
-            best, real = (voter.push(row, centre=i) for voter in voters)
+            best, real = (voter.push(row, centre=i * signal.hop_samples) for voter in voters)
             told.append((labels.index(best.label), best.probability, real.label != UNKNOWN))
     won, probabilities, sure = zip(*told, strict=True)
     return Votes(np.array(won, np.int64), np.array(probabilities, np.float32), np.array(sure, np.bool_))
@@ -187,10 +192,12 @@ class Judgement:
     """Part of the windows that vote for ``unknown``."""
 
 
-def judge(predictions: Predictions, *, labels: Sequence[str], decision: Decision, hop_s: float) -> Judgement:
-    """Figures of predictions under a manifest's decision parameters; windows are ``hop_s`` apart."""
+def judge(
+    predictions: Predictions, *, labels: Sequence[str], decision: Decision, signal: Signal
+) -> Judgement:
+    """Figures of predictions under a manifest's decision parameters."""
     probabilities, truth = predictions.pooled()
-    votes = vote(predictions, decision, labels, hop_s=hop_s)
+    votes = vote(predictions, decision, labels, signal=signal)
     to, kinds = coarse_level(labels, decision.coarse)
     return Judgement(
         windows=measure(probabilities, truth, labels),

@@ -113,7 +113,7 @@ def _told(
     sums = [np.concatenate(each.probabilities).sum(1).round(6).astype(np.float64) for each in sides]
     figures = _judged(*sums)
     for name, each in zip(("known", "strangers"), sides, strict=True):
-        votes = vote(each, decision, manifest.labels, hop_s=experiment.signal.hop_s)
+        votes = vote(each, decision, manifest.labels, signal=experiment.signal)
         figures[f"{name} told as unknown"] = float(1.0 - votes.sure.mean())
     return figures
 

@@ -165,7 +165,6 @@ def _export(
     found: Material,
 ) -> Exported:
     threads, decisions = experiment.fit.threads, experiment.decisions
-    hop_s = experiment.signal.hop_s
     session = _ort.open_session(graph, threads=threads)
 
     outputs = [OUTPUT] if found.familiar is None else [OUTPUT, TAP]
@@ -191,14 +190,16 @@ def _export(
     scaled = Predictions(found.validation, told)
     # A first time without thresholds, to find them.
     lenient = experiment.decision(dict.fromkeys(experiment.labels, 0.0))
-    votes = vote(scaled, lenient, experiment.labels, hop_s=experiment.signal.hop_s)
+    votes = vote(scaled, lenient, experiment.labels, signal=experiment.signal)
     won, probabilities = votes.labels[votes.sure], votes.probabilities[votes.sure]
     decision = experiment.decision(
         unknown_below(won, probabilities, experiment.labels, share=decisions.unknown_share)
     )
     if decisions.coarse_when_unknown:
         to, kinds = coarse_level(experiment.labels, experiment.coarse)
-        sums, truth = running_means(scaled, to, windows=max(1, round(decision.unknown_after_s / hop_s)))
+        sums, truth = running_means(
+            scaled, to, windows=max(1, round(decision.unknown_after_s / experiment.signal.hop_s))
+        )
         thresholds = coarse_unknown_below(sums, to[truth], kinds, errors=_COARSE_ERRORS)
         decision = decision.model_copy(update={"coarse_unknown_below": thresholds})
     goldens = golden_windows(scaled, experiment.export.golden_windows)
@@ -234,7 +235,7 @@ def _export(
     def judged(stretches: Sequence[Stretch]) -> Judgement:
         classifier = Classifier(load(path), threads=threads)
         predictions = predict(classifier.classify, stretches)
-        return judge(predictions, labels=experiment.labels, decision=decision, hop_s=hop_s)
+        return judge(predictions, labels=experiment.labels, decision=decision, signal=experiment.signal)
 
     write("")
     on_validation, on_test = judged(found.validation), judged(found.test)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.experiment import Signal
 from training.judging.evaluate import (
     Predictions,
     expected_calibration_error,
@@ -54,6 +55,9 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
     assert expected_calibration_error(np.ones(3, np.float32), np.array([True] * 3)) == 0.0
 
 
+SIGNAL = Signal(sampling_rate_hz=8.0, window_samples=8, hop_samples=8, max_gap_s=0.5)
+
+
 def decision(**changes: object) -> Decision:
     fields: dict[str, object] = {
         "smoothing_windows": 3,
@@ -68,7 +72,7 @@ def test_votes_are_those_of_the_daemon_and_begin_anew_in_each_stretch() -> None:
     windows = np.zeros((3, 3, 8), np.float32)
     stretches = [Stretch("1", 0, windows), Stretch("1", 1, windows[:1])]
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], np.float32)
-    votes = vote(Predictions(stretches, [rows, rows[1:2]]), decision(), ("a", "b"), hop_s=1.0)
+    votes = vote(Predictions(stretches, [rows, rows[1:2]]), decision(), ("a", "b"), signal=SIGNAL)
     assert votes.labels.tolist() == [0, 0, 1, 1]
     assert votes.probabilities == pytest.approx([1.0, 0.5, 1.75 / 3, 1.0])
     assert votes.sure.tolist() == [True, False, False, True]
@@ -80,7 +84,7 @@ def test_a_path_without_its_margin_is_not_sure_but_has_a_best_label() -> None:
     stretches = [Stretch("1", 0, np.zeros((1, 3, 8), np.float32))]
     rows = np.array([[0.7, 0.3]], np.float32)
     path = decision(smoothing="path", margin=1.0)
-    votes = vote(Predictions(stretches, [rows]), path, ("a", "b"), hop_s=1.0)
+    votes = vote(Predictions(stretches, [rows]), path, ("a", "b"), signal=SIGNAL)
     assert (votes.labels.tolist(), votes.sure.tolist()) == ([0], [False])
 
 
