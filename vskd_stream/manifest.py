@@ -43,8 +43,8 @@ class Stillness(_Frozen):
     for_s: float = Field(ge=10.0, le=86_400.0)
     """Of every window for so long."""
     table_below_g: float = Field(default=0.0, ge=0.0, le=0.1)
-    """No activity begins while each axis has stayed under this standard deviation ever since it would have
-    begun: a device that lies on a table looks so as well; 0: that is never in doubt."""
+    """No activity begins with a window in which each axis stays under this standard deviation: a device that
+    lies on a table looks so as well; 0: that is never in doubt."""
 
 
 class Decision(_Frozen):

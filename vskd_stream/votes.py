@@ -109,13 +109,12 @@ class Voter:
         self._window = window_samples
         self._still_from: int | None = None
         self._lain: _Lain | None = None
-        self._unmoved_from: int | None = None
 
     def reset(self) -> None:
         """Forget the windows so far."""
         self._judged_centres.clear()
         self._pushed = 0
-        self._still_from = self._lain = self._unmoved_from = None
+        self._still_from = self._lain = None
 
     def push(
         self, probabilities: Sequence[float] | NDArray[np.float32], *, centre: int, unrest_g: float = math.inf
@@ -124,10 +123,6 @@ class Voter:
         row = np.asarray(probabilities, np.float32)
         if self._lain is None or centre >= self._lain.until:
             self._watch(centre, is_still=unrest_g < self._still_g)
-            if unrest_g >= self._table_g:
-                self._unmoved_from = None
-            elif self._unmoved_from is None:
-                self._unmoved_from = centre
         if self._lain is not None and centre < self._lain.until:
             return Vote(NOT_WORN, float(row.max()), self._lain.since)
         slot = self._pushed % len(self._centres)
@@ -145,7 +140,7 @@ class Voter:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
         begins = (
             not best.lead * best.probability < self._decision.begin_margin
-            and not self._may_lie_on_a_table(best.since)
+            and unrest_g >= self._table_g
         )
         return Vote(label, best.probability, best.since, coarse=self._coarse(judged), begins=begins)
 
@@ -166,12 +161,6 @@ class Voter:
         """Since when the device has lain about, if it has at ``centre`` and for as long as that takes."""
         still_from = self._still_from
         return None if still_from is None or centre - still_from < self._still_for else still_from
-
-    def _may_lie_on_a_table(self, since: int) -> bool:
-        """Whether the device has not moved since what began at ``since``."""
-        # Known to half a window, and a window's centre lies half of one behind the last movement in it; as
-        # much again, for a path may begin early.
-        return self._unmoved_from is not None and 2 * (self._unmoved_from - since) <= 3 * self._window
 
     def _coarse(self, judged: int) -> str:
         """The coarse label of which the last windows are sure enough, together; else ``unknown``."""

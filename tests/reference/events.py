@@ -242,12 +242,8 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
     label = rules.labels[best]
     likely = not is_judged or probability >= rules.decision.unknown_below[label]
     sure = lead >= rules.decision.margin and likely and label not in rules.silenced
-    unmoved = len(steps)
-    while unmoved > 0 and steps[unmoved - 1].unrest_g < rules.table_g:
-        unmoved -= 1
-    begins = probability == 0.0 or lead * probability >= rules.decision.begin_margin
-    if unmoved < len(steps) and centres[unmoved] - centres[first] <= 1.5 * rules.window:
-        begins = False
+    proved = probability == 0.0 or lead * probability >= rules.decision.begin_margin
+    begins = proved and steps[-1].unrest_g >= rules.table_g
     return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1], begins)
 
 
