@@ -138,10 +138,8 @@ class Voter:
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
         if best.lead < self._decision.margin or is_unlikely or label in self._silenced:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
-        begins = (
-            not best.lead * best.probability < self._decision.begin_margin
-            and unrest_g >= self._table_g
-        )
+        falls_short = best.lead * best.probability < self._decision.begin_margin
+        begins = unrest_g >= self._table_g and not falls_short
         return Vote(label, best.probability, best.since, coarse=self._coarse(judged), begins=begins)
 
     def _watch(self, centre: int, *, is_still: bool) -> None:
