@@ -184,6 +184,7 @@ class Voter:
             self._probabilities, pushed - count, count, self._decision.change_cost, LEAST_PROBABILITY
         )
         since, last = self._centre(first), self._judged_centres[-1]
+        # A change is known to half a window: from there on, windows hold nothing of what was before.
         clear = first
         while 0 < first <= clear < count - 1 and 2 * (self._centre(clear) - since) < self._window:
             clear += 1
