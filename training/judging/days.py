@@ -148,11 +148,7 @@ def evaluate(
                 coarse=bundle.manifest.decision.coarse,
             )
             say(_line(judgement))
-            # JSON has no nan: what there was nothing of, nobody can say.
-            found[precision][kind] = {
-                name: None if isinstance(value, float) and math.isnan(value) else value
-                for name, value in asdict(judgement).items()
-            }
+            found[precision][kind] = {name: _sayable(value) for name, value in asdict(judgement).items()}
     return {
         "command": f"vskd-train evaluate --stream --config configs/train/{experiment.name}.yaml --data DIR",
         "window_s": experiment.signal.window_s,
@@ -160,6 +156,13 @@ def evaluate(
         "pauses_s": PAUSES_S,
         "bundles": found,
     }
+
+
+def _sayable(figure: Any) -> Any:
+    """A figure for JSON, which has no nan: what there was nothing of, nobody can say."""
+    if isinstance(figure, tuple):
+        return [_sayable(each) for each in figure]
+    return None if math.isnan(figure) else figure
 
 
 def _days(experiment: Experiment, chosen: Sequence[Recording], data: Path) -> dict[str, list[Day]]:

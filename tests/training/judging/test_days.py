@@ -55,7 +55,10 @@ def test_the_commands_judge_days_other_watches_and_strangers(folder: Path) -> No
     assert cli.main(["export", *common]) == 0
     for command in (["evaluate", "--stream"], ["evaluate", "--robustness"], ["unknown"]):
         assert cli.main([*command, *judged]) == 0
-    results = {path.stem: json.loads(path.read_text()) for path in (folder / "results").glob("*.json")}
+    results = {
+        path.stem: json.loads(path.read_text(), parse_constant=pytest.fail)
+        for path in (folder / "results").glob("*.json")
+    }
     stream = results["wrist-wisdm-smoke-stream"]["bundles"]["int8"]["stitched days"]
     assert stream["segments"] > 0
     assert stream["not_worn_told"] > 0.3
