@@ -10,9 +10,8 @@
    long as any label needs.) It is told to be of the kind (a coarse label) that two thirds of the votes name,
    if there is one.
 
-By 4 no label outlives what speaks for it. Any two histories come to the same activity within a bounded
-time of votes strong enough to begin with: of two labels that could hold each other off for ever, one is not
-held.
+By 4 no label outlives what speaks for it. Votes strong enough to begin with bring any two histories to the
+same activity within a bounded time: of two labels that could hold each other off for ever, one is not held.
 """
 
 from __future__ import annotations

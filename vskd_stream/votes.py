@@ -186,7 +186,7 @@ class Voter:
         since, last = self._centre(first), self._judged_centres[-1]
         # A change is known to half a window: from there on, windows hold nothing of what was before.
         clear = first
-        while 0 < first <= clear < count - 1 and 2 * (self._centre(clear) - since) < self._window:
+        while first > 0 and clear < count - 1 and 2 * (self._centre(clear) - since) < self._window:
             clear += 1
         return _Best(
             label,

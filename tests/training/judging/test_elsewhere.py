@@ -13,7 +13,6 @@ from tests.manifests import manifest
 from tests.training import toys
 from tests.training.datasets.test_weda import HEAD, write
 from training import cli, experiment
-from training.experiment import Signal
 from training.judging.elsewhere import judged
 from training.judging.evaluate import Predictions
 from training.windows import Stretch
@@ -74,9 +73,6 @@ def test_who_judges_changes_nothing_of_what_is_learned() -> None:
     assert with_it.model_copy(update={"elsewhere": None}).identity == with_it.identity
 
 
-SIGNAL = Signal(sampling_rate_hz=8.0, window_samples=8, hop_samples=8, max_gap_s=0.5)
-
-
 def test_kinds_are_sums_and_people_are_told_apart() -> None:
     labels = ("stroll", "march", "rest")
     model = manifest(labels=labels)
@@ -86,7 +82,7 @@ def test_kinds_are_sums_and_people_are_told_apart() -> None:
     stretches = [Stretch("a", 0, windows), Stretch("b", 2, windows)]
     said = [[[0.3, 0.3, 0.4], [0.1, 0.1, 0.8]], [[0.2, 0.2, 0.6], [0.0, 0.0, 1.0]]]
     predictions = Predictions(stretches, [np.array(each, np.float32) for each in said])
-    found = judged(predictions, model, signal=SIGNAL)
+    found = judged(predictions, model, signal=toys.smoke_experiment().signal)
     assert found["windows"] == 4
     assert found["accuracy"] == 0.5
     assert found["coarse_accuracy"] == 0.75

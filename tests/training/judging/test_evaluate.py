@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.experiment import Signal
+from tests.training import toys
 from training.judging.evaluate import (
     Predictions,
     expected_calibration_error,
@@ -55,7 +55,7 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
     assert expected_calibration_error(np.ones(3, np.float32), np.array([True] * 3)) == 0.0
 
 
-SIGNAL = Signal(sampling_rate_hz=8.0, window_samples=8, hop_samples=8, max_gap_s=0.5)
+SIGNAL = toys.smoke_experiment().signal
 
 
 def decision(**changes: object) -> Decision:
