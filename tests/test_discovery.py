@@ -425,7 +425,7 @@ def test_what_is_never_told_of_a_device_is_no_option_of_its_sensors():
         no_data_after_s=10.0,
         moving=("feet",),
         prefix="homeassistant",
-        silenced={"left": {"walk"}, "right": {"walk", "run"}},
+        untold={"left": {"walk"}, "right": {"walk", "run"}},
     )
     left, right = (config(made.device(device))["components"] for device in ("left", "right"))
     assert left["activity"]["options"][:3] == ["sit", "run", "unknown"]

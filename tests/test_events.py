@@ -320,6 +320,16 @@ def test_a_silenced_activity_ends_at_once_and_is_unknown_from_then_on() -> None:
     ]
 
 
+def test_what_a_wearer_never_does_ends_at_once_and_is_told_as_the_next_likeliest() -> None:
+    machine = decider()
+    (start,) = play(machine, windows(SIT, SIT, SIT))
+    (end,) = machine.prefer(Preferences(never=frozenset({"sit"})))
+    assert (end.id, end.reason) == (start.id, "silenced")
+    doubtful = (0.5, 0.125, 0.375)
+    told = play(machine, windows(*[doubtful] * 4, start=130))
+    assert [(event.type, event.label, event.confidence) for event in told] == [("start", LABELS[2], 0.75)]
+
+
 def test_another_activity_goes_on_when_a_label_is_silenced() -> None:
     machine = decider()
     (start,) = play(machine, windows(SIT, SIT, SIT))
@@ -428,6 +438,7 @@ _preferences = st.builds(
     minimum_s=_seconds,
     hold_s=_seconds,
     silenced=st.frozensets(st.sampled_from(LABELS), max_size=1),
+    never=st.one_of(st.just(frozenset[str]()), st.frozensets(st.sampled_from(LABELS), max_size=2)),
 )
 
 
@@ -482,7 +493,7 @@ def test_whatever_comes_activities_start_once_end_once_and_never_overlap(
 ) -> None:
     told = played(*case)
     assert told == played(*case)
-    assert not {event.label for event in told} & case[1].silenced
+    assert not {event.label for event in told} & case[1].untold
     goes_on: ActivityEvent | None = None
     ids = set()
     for event in told:

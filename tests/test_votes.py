@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.reference import events as reference
 from vskd_stream import _votes
 from vskd_stream.manifest import Decision
-from vskd_stream.votes import LEAST_PROBABILITY, Vote, Voter, likeliest_path
+from vskd_stream.votes import LEAST_PROBABILITY, Vote, Voter, likeliest_path, without
 
 LABELS = ("sit", "stand", "walk")
 SIT, STAND, WALK, UNSURE = [0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.0, 0.25, 0.75], [0.375, 0.375, 0.25]
@@ -20,7 +20,7 @@ CLEAR_SIT, CLEAR_WALK = [0.9, 0.05, 0.05], [0.05, 0.05, 0.9]
 STILL, WORN = 0.004, 0.2
 
 
-def make_voter(silenced: Collection[str] = (), **changes: Any) -> Voter:
+def make_voter(silenced: Collection[str] = (), never: Collection[str] = (), **changes: Any) -> Voter:
     """20 Hz, unless told otherwise unsmoothed, and unknown under 0.5."""
     rules = {
         "smoothing_windows": 1,
@@ -29,7 +29,9 @@ def make_voter(silenced: Collection[str] = (), **changes: Any) -> Voter:
         "unknown_below": dict.fromkeys(LABELS, 0.5),
     }
     decision = Decision.model_validate(rules | changes)
-    return Voter(decision, labels=LABELS, sampling_rate_hz=20.0, window_samples=160, silenced=silenced)
+    return Voter(
+        decision, labels=LABELS, sampling_rate_hz=20.0, window_samples=160, silenced=silenced, never=never
+    )
 
 
 def votes(voter: Voter, *rows: list[float], unrest_g: float = math.inf, first: int = 80) -> list[Vote]:
@@ -123,6 +125,22 @@ def test_a_silenced_label_is_voted_for_as_unknown() -> None:
     for smoothing in ("mean", "path"):
         voter = make_voter({"walk"}, smoothing=smoothing)
         assert labels(voter, SIT, WALK, STAND) == ["sit", "unknown", "stand"]
+
+
+def test_what_a_wearer_never_does_is_ruled_out_and_at_most_doubles_the_rest() -> None:
+    never = np.array([False, False, True])
+    told = without(np.array([0.25, 0.375, 0.375], np.float32), never)
+    assert told.tolist() == pytest.approx([0.4, 0.6, 0.0])
+    assert without(np.array([0.125, 0.0, 0.875], np.float32), never).tolist() == [0.25, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("smoothing", ["mean", "path"])
+def test_what_looks_like_nothing_but_what_is_never_done_is_unknown(smoothing: str) -> None:
+    voter = make_voter(
+        never={"walk"}, smoothing=smoothing, unknown_below=dict.fromkeys(LABELS, 0.0), margin=0.1
+    )
+    assert labels(voter, [0.3, 0.1, 0.6]) == ["sit"]
+    assert labels(make_voter(never={"sit"}, smoothing=smoothing, margin=0.1), [1.0, 0.0, 0.0]) == ["unknown"]
 
 
 def test_a_device_that_has_been_still_for_long_is_not_worn_from_when_it_began_to_be() -> None:

@@ -101,6 +101,19 @@ class SetFile(Frozen):
     """Its name in the folder given with --data."""
 
 
+class Elsewhere(SetFile):
+    """A set that only judges."""
+
+    never: tuple[str, ...] = ()
+    """Merged labels of what its people never do, as a wearer's may be told to the daemon: it is judged
+    both without knowing that and with it."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        _check("never", self.never, taxonomy.NAMES)
+        return self
+
+
 class WeightedSet(SetFile):
     """One of several data sets."""
 

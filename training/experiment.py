@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from training.augment import Augmentation
-from training.collection import Collection, SetFile
+from training.collection import Collection, Elsewhere
 from training.datasets import Recording, Source
 from training.datasets.splits import SubjectSplit
 from training.documents import Frozen, merged, read, validated
@@ -260,7 +260,7 @@ class Experiment(Exportable):
     student: NetworkChoice = StudentChoice()
     teacher: EnsembleChoice | BundleChoice | None = None
     # Left out where it is what all experiments had before there was a choice.
-    elsewhere: SetFile | None = Field(default=None, exclude_if=lambda elsewhere: elsewhere is None)
+    elsewhere: Elsewhere | None = Field(default=None, exclude_if=lambda elsewhere: elsewhere is None)
     """A set that nobody learns from, whose people and watch judge as well (``evaluate --elsewhere``)."""
 
     @model_validator(mode="after")

@@ -48,11 +48,11 @@ class Discovery:
         no_data_after_s: float,
         moving: Collection[str],
         prefix: str,
-        silenced: Mapping[str, Collection[str]] | None = None,
+        untold: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """``moving``: labels, fine or coarse, under which a wearer moves; none: then nobody is asked.
 
-        ``silenced``: of each device the labels that are not told of it.
+        ``untold``: of each device the labels that no event of it has.
         """
         self.expire_after_s = entities.expire_after_s(manifest.decision.update_every_s, no_data_after_s)
         """A state that has not been repeated for so long is nobody's word any more."""
@@ -60,7 +60,7 @@ class Discovery:
         self._gateway = origin.gateway
         self._manifest = manifest
         self._moving = frozenset(moving)
-        self._silenced = dict(silenced or {})
+        self._untold = dict(untold or {})
         self._prefix = prefix
 
     def gateway(self) -> Publication:
@@ -79,7 +79,7 @@ class Discovery:
             origin=self._origin,
             manifest=self._manifest,
             moving=self._moving,
-            silenced=self._silenced.get(device, ()),
+            untold=self._untold.get(device, ()),
             expire_after_s=self.expire_after_s,
         )
         return _retained(_topic(self._prefix, self._gateway, device), one.config())

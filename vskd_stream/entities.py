@@ -102,13 +102,13 @@ class DeviceEntities:
         manifest: Manifest,
         moving: Collection[str],
         expire_after_s: int,
-        silenced: Collection[str] = (),
+        untold: Collection[str] = (),
     ) -> None:
-        """Nobody waits for the labels that are ``silenced``: what is never told is no option."""
+        """Nobody waits for the labels that are ``untold``: what is never told is no option."""
         self._device = device
         self._origin = origin
         self._manifest = manifest
-        self._labels = [label for label in manifest.labels if label not in silenced]
+        self._labels = [label for label in manifest.labels if label not in untold]
         self._moving = moving
         self._expire_after_s = expire_after_s
         self._gateway = gateway = origin.gateway

@@ -119,7 +119,7 @@ class Decider:
         before, activity = self._preferences, self._lifecycle.activity
         if preferences.silent and not before.silent:
             events = self.stop("silenced")
-        elif activity is not None and activity.label in preferences.silenced and self._last_end is not None:
+        elif activity is not None and activity.label in preferences.untold and self._last_end is not None:
             # Not behind the centre of the last window: the next activity may begin at that of the next.
             events = self._end("silenced", end=self._last_end - self._window // 2, at=self._last_end)
         self._preferences = preferences
@@ -230,6 +230,7 @@ class Decider:
             sampling_rate_hz=self._rate_hz,
             window_samples=self._window,
             silenced=self._preferences.silenced,
+            never=self._preferences.never,
         )
 
     def _checked(self, scores: Scores) -> NDArray[np.float32]:

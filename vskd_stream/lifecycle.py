@@ -37,10 +37,17 @@ class Preferences:
     """Per label: an activity that comes back within this time has never ended."""
     silenced: frozenset[str] = frozenset()
     """Labels that are not to be told: they count as ``unknown``."""
+    never: frozenset[str] = frozenset()
+    """Labels of what the wearer never does: they are ruled out before anything is decided."""
     silent: bool = False
     """Nothing at all is to be told of the device."""
     wrist: str | None = None
     """Which wrist wears it, for whoever reads its events."""
+
+    @property
+    def untold(self) -> frozenset[str]:
+        """Labels that no event of the device has."""
+        return self.silenced | self.never
 
     @property
     def withholds(self) -> bool:

@@ -57,7 +57,7 @@ def discovery_of(settings: Settings, *, bundle: Bundle, origin: Origin) -> Disco
         manifest=bundle.manifest,
         no_data_after_s=settings.no_data_after_s,
         moving=wanted.moving,
-        silenced={device: each.preferences.silenced for device, each in settings.devices.items()},
+        untold={device: each.preferences.untold for device, each in settings.devices.items()},
         prefix=wanted.discovery_prefix,
     )
 

@@ -24,6 +24,10 @@ LEAST_PROBABILITY = 1e-4
 """Less is counted as this: no single window is so sure that it could outvote a dozen others."""
 
 
+_LEAST_LEFT = 0.5
+"""What is ruled out at most doubles the others: of a window that looks like little else, nobody is sure."""
+
+
 class Vote(msgspec.Struct, frozen=True):
     """What one window says, in the light of those before it."""
 
@@ -80,11 +84,16 @@ class Voter:
         sampling_rate_hz: float,
         window_samples: int,
         silenced: Collection[str] = (),
+        never: Collection[str] = (),
     ) -> None:
-        """Silenced labels are voted for as ``unknown``, as if the model were not sure."""
+        """Silenced labels are voted for as ``unknown``, as if the model were not sure.
+
+        Labels of what the wearer ``never`` does are ruled out (``without``) before anything is decided.
+        """
         self._decision = decision
         self._labels = labels
-        self._silenced = silenced
+        self._untold = {*silenced, *never}
+        self._never = np.array([label in never for label in labels]) if never else None
         self._unknown_below = [decision.unknown_below[label] for label in labels]
         still = decision.not_worn
         self._still_g = still.below_g if still else 0.0
@@ -121,6 +130,8 @@ class Voter:
     ) -> Vote:
         """Take the next window: its (labels,) probabilities, its centre, and how much the device moved."""
         row = np.asarray(probabilities, np.float32)
+        if self._never is not None:
+            row = without(row, self._never)
         if self._lain is None or centre >= self._lain.until:
             self._watch(centre, is_still=unrest_g < self._still_g)
         if self._lain is not None and centre < self._lain.until:
@@ -136,7 +147,7 @@ class Voter:
             return Vote(NOT_WORN, best.probability, unworn_from)
         label = self._labels[best.label]
         is_unlikely = best.is_judged and best.probability < self._unknown_below[best.label]
-        if best.lead < self._decision.margin or is_unlikely or label in self._silenced:
+        if best.lead < self._decision.margin or is_unlikely or label in self._untold:
             return Vote(UNKNOWN, best.probability, centre, coarse=self._coarse(judged))
         falls_short = best.lead * best.probability < self._decision.begin_margin
         begins = unrest_g >= self._table_g and not falls_short
@@ -215,6 +226,17 @@ class Voter:
     def _last(self, count: int) -> NDArray[np.float32]:
         """(count, labels) probabilities of the last windows, in order."""
         return self._probabilities.take(np.arange(self._pushed - count, self._pushed), axis=0, mode="wrap")
+
+
+def without(probabilities: NDArray[np.float32], never: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(labels,) probabilities, given that those labels cannot be of which (labels,) ``never`` is true.
+
+    Bayes' rule, up to a factor of two: they are divided by what is left of them or by a half, whichever is
+    more. A window that looks like next to nothing else is rather of no class than of the next one.
+    """
+    left = np.where(never, 0.0, probabilities.astype(np.float64))
+    # fsum is exact, so every machine divides by the same number.
+    return (left / max(math.fsum(left.tolist()), _LEAST_LEFT)).astype(np.float32)
 
 
 def likeliest_path(probabilities: Sequence[Sequence[float]], *, change_cost: float) -> Path:

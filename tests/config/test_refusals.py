@@ -83,7 +83,7 @@ def test_names_that_people_choose_are_checked_like_any_other_key(file: Path) -> 
     label, name = "a label of the model, such as `walking`", "1 to 64 letters (a to z), digits, `-` and `_`"
     either, keys = (
         "`true` or `false`, or a list of 1 to 256 entries",
-        "`wrist`, `hold_s`, `minimum_s`, `silence`",
+        "`wrist`, `hold_s`, `minimum_s`, `silence`, `never`",
     )
     assert problems(file, GOOD + devices) == [
         "line 7: devices.watch.wrist: `both` does not fit; allowed: `left`, `right`",

@@ -74,7 +74,7 @@ class Rules:
     def __init__(self, manifest: Manifest, preferences: Preferences = NO_PREFERENCES) -> None:
         decision, rate_hz = manifest.decision, manifest.sampling_rate_hz
         self.decision = decision
-        self.silenced = preferences.silenced
+        self.untold = preferences.silenced | preferences.never
         self.labels = manifest.labels
         self.window = manifest.window_samples
         self.hop = manifest.hop_samples
@@ -102,6 +102,7 @@ def events(
 ) -> list[Told]:
     """All events of a history, of which nothing is open at its end that was not open in it."""
     rules = Rules(manifest, preferences)
+    history = [_ruled(item, manifest.labels, preferences) for item in history]
     told: list[Told] = []
     last_end: int | None = None
     silent_from: int | None = None
@@ -120,6 +121,19 @@ def events(
             told.append(Told("start", NO_DATA, None, last_end, last_end))
             silent_from = last_end
     return told
+
+
+def _ruled(item: Step | Break, labels: Sequence[str], preferences: Preferences) -> Step | Break:
+    if not isinstance(item, Step) or not preferences.never:
+        return item
+    left = sum(
+        p for label, p in zip(labels, item.probabilities, strict=True) if label not in preferences.never
+    )
+    rows = [
+        0.0 if label in preferences.never else float(np.float32(p / max(left, 0.5)))
+        for label, p in zip(labels, item.probabilities, strict=True)
+    ]
+    return Step(item.end, tuple(rows), item.unrest_g)
 
 
 def path(evidence: Sequence[Sequence[float]], *, change_cost: float) -> tuple[set[int], set[int], float]:
@@ -241,7 +255,7 @@ def vote(steps: list[Step], rules: Rules) -> Voted:
         return Voted(centres[-1], NOT_WORN, probability, centres[still_from])
     label = rules.labels[best]
     likely = not is_judged or probability >= rules.decision.unknown_below[label]
-    sure = lead >= rules.decision.margin and likely and label not in rules.silenced
+    sure = lead >= rules.decision.margin and likely and label not in rules.untold
     proved = probability == 0.0 or lead * probability >= rules.decision.begin_margin
     begins = proved and steps[-1].unrest_g >= rules.table_g
     return Voted(centres[-1], label if sure else UNKNOWN, probability, centres[first if sure else -1], begins)

@@ -17,12 +17,14 @@ def test_each_device_may_have_wishes_of_its_own() -> None:
         "hold_s": {"driving": 120},
         "minimum_s": {"walking": 5.0},
         "silence": ["drinking"],
+        "never": ["rowing"],
     }
     wishes = configured(devices={"watch": watch, "other": {"silence": True}})
     assert wishes.preferences("watch") == Preferences(
         minimum_s={"walking": 5.0},
         hold_s={"driving": 120.0},
         silenced=frozenset({"drinking"}),
+        never=frozenset({"rowing"}),
         silent=False,
         wrist="left",
     )
@@ -43,6 +45,8 @@ def test_each_device_may_have_wishes_of_its_own() -> None:
         {"silence": "drinking"},
         {"silence": []},
         {"silence": 1},
+        {"never": "rowing"},
+        {"never": True},
         {"holds": {}},
     ],
 )
@@ -60,6 +64,7 @@ def test_a_wish_for_a_device_that_cannot_be_is_refused() -> None:
         ({"hold_s": {"driving": 60.0}}, "hold_s"),
         ({"minimum_s": {"driving": 60.0, "walking": 1.0}}, "minimum_s"),
         ({"silence": ["driving"]}, "silence"),
+        ({"never": ["driving"]}, "never"),
     ],
 )
 def test_a_wish_for_a_label_that_the_model_does_not_know_is_refused(watch: dict[str, Any], key: str) -> None:
@@ -68,3 +73,10 @@ def test_a_wish_for_a_label_that_the_model_does_not_know_is_refused(watch: dict[
     words = rf"devices\.watch\.{key}: the model knows no driving; it knows walking"
     with pytest.raises(VskdError, match=words):
         wishes.check_labels(["walking"])
+
+
+def test_something_must_be_left_that_the_wearer_does() -> None:
+    wishes = configured(devices={"watch": {"never": ["walking", "driving"]}})
+    wishes.check_labels(["walking", "driving", "rowing"])
+    with pytest.raises(VskdError, match=r"devices\.watch\.never: that is all that the model knows"):
+        wishes.check_labels(["walking", "driving"])

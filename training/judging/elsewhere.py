@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from training.collection import SeveralSets, WeightedSet
 from training.datasets import DatasetError, Recording
@@ -23,6 +25,7 @@ from training.windows import cut
 from vskd_stream.bundle import load
 from vskd_stream.classify import Classifier
 from vskd_stream.manifest import Manifest
+from vskd_stream.votes import without
 
 
 def recordings(experiment: Experiment, *, data: Path) -> list[Recording]:
@@ -34,7 +37,7 @@ def recordings(experiment: Experiment, *, data: Path) -> list[Recording]:
     chosen = experiment.elsewhere
     if chosen is None:
         raise DatasetError(experiment.name, "the experiment names no set under `elsewhere`")
-    one = SeveralSets(kind="merged", sets=(WeightedSet(**chosen.model_dump()),))
+    one = SeveralSets(kind="merged", sets=(WeightedSet(kind=chosen.kind, file=chosen.file),))
     return [
         replace(each, label=experiment.labels.index(one.labels[each.label]))
         for each in one.recordings(data)
@@ -45,12 +48,20 @@ def recordings(experiment: Experiment, *, data: Path) -> list[Recording]:
 def evaluate(
     experiment: Experiment, bundle: Path, *, data: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Single windows of everybody in that set, through the serving path; nobody wears the watch for long."""
+    """Single windows of everybody in that set, through the serving path; nobody wears the watch for long.
+
+    Where the experiment says what these people never do, once more by a gateway that was told so.
+    """
     found = recordings(experiment, data=data)
     loaded = load(bundle)
     classifier = Classifier(loaded, threads=experiment.fit.threads)
     predictions = predict(classifier.classify, cut(found, experiment.signal))
     figures = judged(predictions, loaded.manifest, signal=experiment.signal)
+    if experiment.elsewhere and (never := experiment.elsewhere.never):
+        told = judged(
+            ruled_out(predictions, never, loaded.manifest), loaded.manifest, signal=experiment.signal
+        )
+        figures["told_never"] = {"never": list(never)} | told
     of_each = ", ".join(f"{kind} {share:.1%}" for kind, share in figures["recall"].items())
     say(
         f"coarse {figures['coarse_accuracy']:.1%} of {figures['windows']} windows ({of_each}); "
@@ -61,6 +72,13 @@ def evaluate(
         "bundle_sha256": loaded.sha256,
         "set": found[0].dataset,
     } | figures
+
+
+def ruled_out(predictions: Predictions, never: Collection[str], manifest: Manifest) -> Predictions:
+    """What a gateway makes of them that knows what their wearers never do (``devices.*.never``)."""
+    mask = np.array([label in never for label in manifest.labels])
+    probabilities = [np.stack([without(row, mask) for row in rows]) for rows in predictions.probabilities]
+    return Predictions(predictions.stretches, probabilities)
 
 
 def judged(predictions: Predictions, manifest: Manifest, *, signal: Signal) -> dict[str, Any]:

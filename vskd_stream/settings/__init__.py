@@ -105,7 +105,7 @@ class Settings(Section):
         """Check what is said of labels against those of the model.
 
         Raises:
-            VskdError: One is not among ``labels``.
+            VskdError: One is not among ``labels``, or none of them is left.
         """
         for device, wanted in self.devices.items():
             silenced = () if isinstance(wanted.silence, bool) else wanted.silence
@@ -113,9 +113,12 @@ class Settings(Section):
                 ("hold_s", wanted.hold_s),
                 ("minimum_s", wanted.minimum_s),
                 ("silence", silenced),
+                ("never", wanted.never),
             ):
                 if strange := sorted(set(named).difference(labels)):
                     raise VskdError(
                         f"devices.{device}.{key}: the model knows no {', '.join(strange)};"
                         f" it knows {', '.join(labels)}"
                     )
+            if set(wanted.never).issuperset(labels):
+                raise VskdError(f"devices.{device}.never: that is all that the model knows; leave something")

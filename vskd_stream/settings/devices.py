@@ -28,6 +28,10 @@ class Device(Section):
     """`true`: nothing is told of the device but that it is silenced. Activities: those are told as
     `unknown`, as if the model were not sure, and no scores are published of the device."""
 
+    never: Annotated[tuple[Label, ...], Field(max_length=256)] = ()
+    """Activities that its wearer never does (rowing, playing catch): they are ruled out, and what looks
+    like one is told as what it looks like next, or as `unknown` if that is little. Scores are as ever."""
+
     @property
     def preferences(self) -> Preferences:
         """As the rest of the program takes them."""
@@ -35,6 +39,7 @@ class Device(Section):
             minimum_s=self.minimum_s,
             hold_s=self.hold_s,
             silenced=frozenset() if isinstance(self.silence, bool) else frozenset(self.silence),
+            never=frozenset(self.never),
             silent=self.silence is True,
             wrist=self.wrist,
         )

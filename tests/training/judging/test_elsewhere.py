@@ -13,7 +13,7 @@ from tests.manifests import manifest
 from tests.training import toys
 from tests.training.datasets.test_weda import HEAD, write
 from training import cli, experiment
-from training.judging.elsewhere import judged
+from training.judging.elsewhere import judged, ruled_out
 from training.judging.evaluate import Predictions
 from training.windows import Stretch
 from vskd_stream import bundle
@@ -49,6 +49,10 @@ def test_the_command_judges_those_whose_activities_the_model_has(data: Path) -> 
     assert found["windows"] == 2
     assert found["coarse_accuracy"] == pytest.approx(found["people"]["weda/U21"])
     assert found["coarse_accuracy"] == pytest.approx(np.mean(list(found["recall"].values())))
+    told = found["told_never"]
+    assert "rowing" in told["never"]
+    assert told["windows"] == 2
+    assert not set(told["taken_for"].values()) & {"cycling", "ball_game"}
 
 
 def test_an_experiment_that_names_no_set_is_told_so(
@@ -62,9 +66,25 @@ def test_nobody_judges_elsewhere_whom_the_model_learned_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "wrist.yaml"
-    config.write_text(WRIST.read_text().replace("{kind: weda, file: weda", "{kind: mex, file: weda"))
+    config.write_text(WRIST.read_text().replace("kind: weda", "kind: mex"))
     assert cli.main(options(tmp_path, config)) == 1
     assert "elsewhere: mex is one of the sets that are learned from" in capsys.readouterr().err
+
+
+def test_what_people_never_do_must_be_an_activity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "wrist.yaml"
+    config.write_text(WRIST.read_text().replace("never: [cycling,", "never: [flying,"))
+    assert cli.main(options(tmp_path, config)) == 1
+    assert "never names ['flying'], which are no labels here" in capsys.readouterr().err
+
+
+def test_what_people_never_do_is_ruled_out_window_by_window() -> None:
+    model = manifest(labels=("stroll", "march", "rest"))
+    said = np.array([[0.5, 0.25, 0.25], [0.75, 0.125, 0.125]], np.float32)
+    predictions = Predictions([Stretch("a", 0, np.zeros((2, 3, 4), np.float32))], [said])
+    found = ruled_out(predictions, ["stroll"], model)
+    assert found.stretches == predictions.stretches
+    assert found.probabilities[0].tolist() == [[0.0, 0.5, 0.5], [0.0, 0.25, 0.25]]
 
 
 def test_who_judges_changes_nothing_of_what_is_learned() -> None:
