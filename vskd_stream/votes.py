@@ -22,8 +22,6 @@ from vskd_stream.manifest import NOT_WORN, UNKNOWN, Decision
 
 LEAST_PROBABILITY = 1e-4
 """Less is counted as this: no single window is so sure that it could outvote a dozen others."""
-
-
 _LEAST_LEFT = 0.5
 """What is ruled out at most doubles the others: of a window that looks like little else, nobody is sure."""
 

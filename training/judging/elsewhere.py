@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,24 @@ def evaluate(
     classifier = Classifier(loaded, threads=experiment.fit.threads)
     predictions = predict(classifier.classify, cut(found, experiment.signal))
     figures = judged(predictions, loaded.manifest, signal=experiment.signal)
+    say(_line(figures))
     if experiment.elsewhere and (never := experiment.elsewhere.never):
-        told = judged(
-            ruled_out(predictions, never, loaded.manifest), loaded.manifest, signal=experiment.signal
-        )
-        figures["told_never"] = {"never": list(never)} | told
-    of_each = ", ".join(f"{kind} {share:.1%}" for kind, share in figures["recall"].items())
-    say(
-        f"coarse {figures['coarse_accuracy']:.1%} of {figures['windows']} windows ({of_each}); "
-        f"{figures['unknown']:.1%} unknown"
-    )
+        told = ruled_out(predictions, never, loaded.manifest)
+        figures["told_never"] = {"never": never} | judged(told, loaded.manifest, signal=experiment.signal)
+        say(f"told what they never do: {_line(figures['told_never'])}")
     return {
         "command": f"vskd-train evaluate --elsewhere --config configs/train/{experiment.name}.yaml",
         "bundle_sha256": loaded.sha256,
         "set": found[0].dataset,
     } | figures
+
+
+def _line(figures: Mapping[str, Any]) -> str:
+    of_each = ", ".join(f"{kind} {share:.1%}" for kind, share in figures["recall"].items())
+    return (
+        f"coarse {figures['coarse_accuracy']:.1%} of {figures['windows']} windows ({of_each}); "
+        f"{figures['unknown']:.1%} unknown"
+    )
 
 
 def ruled_out(predictions: Predictions, never: Collection[str], manifest: Manifest) -> Predictions:
