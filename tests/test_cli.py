@@ -51,6 +51,7 @@ def test_a_check_leaves_the_process_that_makes_it_as_it_was(model, tmp_path):
     ("changes", "code", "words"),
     [
         ({"broker": {"host": "127.0.0.1", "port": 99999}}, 78, "broker.port"),
+        ({"devices": {"watch": {"never": ["flying"]}}}, 78, "devices.watch.never: the model knows no flying"),
         ({"model": "./missing.onnx"}, 65, "missing.onnx"),
         ({"replay": [{"recording": "./missing.vskdrec"}]}, 65, "missing.vskdrec"),
         ({"broker": {"host": "127.0.0.1", "tls": {"ca_file": "missing.pem"}}}, 69, "missing.pem"),

@@ -22,6 +22,7 @@ from vskd_stream.errors import (
     BundleError,
     ConfigError,
     HttpError,
+    LabelError,
     LinkError,
     OptionError,
     OutboxError,
@@ -40,6 +41,7 @@ _EXIT_CODES: dict[type[VskdError], int] = {
     BrokerError: os.EX_UNAVAILABLE,
     HttpError: os.EX_UNAVAILABLE,
     LinkError: os.EX_UNAVAILABLE,
+    LabelError: os.EX_CONFIG,
     OptionError: os.EX_CONFIG,
     ServiceError: os.EX_UNAVAILABLE,
     # Whoever has it may be about to end: another attempt may do better.

@@ -63,6 +63,16 @@ class ConfigError(VskdError):
         self.problems = problems
 
 
+class LabelError(VskdError):
+    """A configuration that speaks of activities as the model it names does not know them."""
+
+    def __init__(self, device: str, key: str, reason: str) -> None:
+        super().__init__(f"devices.{device}.{key}: {reason}")
+        self.device = device
+        self.key = key
+        self.reason = reason
+
+
 class BrokerError(VskdError):
     """A broker that cannot be started, or that refuses us for good."""
 

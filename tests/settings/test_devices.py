@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.configured import configured, refusal
-from vskd_stream.errors import VskdError
+from vskd_stream.errors import LabelError
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 
 
@@ -71,12 +71,12 @@ def test_a_wish_for_a_label_that_the_model_does_not_know_is_refused(watch: dict[
     wishes = configured(devices={"watch": watch})
     wishes.check_labels(["walking", "driving"])
     words = rf"devices\.watch\.{key}: the model knows no driving; it knows walking"
-    with pytest.raises(VskdError, match=words):
+    with pytest.raises(LabelError, match=words):
         wishes.check_labels(["walking"])
 
 
 def test_something_must_be_left_that_the_wearer_does() -> None:
     wishes = configured(devices={"watch": {"never": ["walking", "driving"]}})
     wishes.check_labels(["walking", "driving", "rowing"])
-    with pytest.raises(VskdError, match=r"devices\.watch\.never: that is all that the model knows"):
+    with pytest.raises(LabelError, match=r"devices\.watch\.never: that is all that the model knows"):
         wishes.check_labels(["walking", "driving"])

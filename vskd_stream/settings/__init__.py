@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, StrictFloat, model_validator
 
-from vskd_stream.errors import VskdError
+from vskd_stream.errors import LabelError
 from vskd_stream.lifecycle import NO_PREFERENCES, Preferences
 from vskd_stream.settings.bluetooth import BluetoothDevice
 from vskd_stream.settings.broker import Broker, EmbeddedBroker, RemoteBroker, Tls
@@ -105,7 +105,7 @@ class Settings(Section):
         """Check what is said of labels against those of the model.
 
         Raises:
-            VskdError: One is not among ``labels``, or none of them is left.
+            LabelError: One is not among ``labels``, or none of them is left.
         """
         for device, wanted in self.devices.items():
             silenced = () if isinstance(wanted.silence, bool) else wanted.silence
@@ -116,9 +116,10 @@ class Settings(Section):
                 ("never", wanted.never),
             ):
                 if strange := sorted(set(named).difference(labels)):
-                    raise VskdError(
-                        f"devices.{device}.{key}: the model knows no {', '.join(strange)};"
-                        f" it knows {', '.join(labels)}"
+                    raise LabelError(
+                        device,
+                        key,
+                        f"the model knows no {', '.join(strange)}; it knows {', '.join(labels)}",
                     )
             if set(wanted.never).issuperset(labels):
-                raise VskdError(f"devices.{device}.never: that is all that the model knows; leave something")
+                raise LabelError(device, "never", "that is all that the model knows; leave something")
